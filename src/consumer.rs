@@ -1,0 +1,605 @@
+//! Consumers: claim messages, one or several at a time, waiting or not.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+use zerocopy::IntoBytes;
+
+use crate::delivery::Delivery;
+use crate::error::{AckError, ClaimError};
+use crate::layout::geometry::{group, slot};
+use crate::layout::{EntryState, GroupId, Offset, SegmentPointer, SlotHeader};
+use crate::participant::{Attachment, Futex};
+use crate::ring::{Channel, Claim, Claimer, Cursor, Damage, Handed, Settle};
+use crate::sync::Ordering;
+use crate::wait::{Attempt, Deadline, WaitStrategy, Waitable, wait};
+
+/// Receives the messages of a group. Made by [`Queue::consumer`](crate::Queue::consumer) or
+/// [`Group::consumer`](crate::Group::consumer); each thread has its own.
+///
+/// A receive makes no system call unless it waits, allocates nothing and takes no lock.
+///
+/// # Crash safety
+/// Killed while it holds deliveries: they go to another consumer of the group, with a higher delivery count; those of a
+/// batch not handed over yet go uncounted. What was acked never comes again.
+#[derive(Debug)]
+pub struct Consumer {
+    attachment: Arc<Attachment>,
+    group: GroupId,
+    strategy: WaitStrategy,
+    /// Padded: consumers of several threads may lie side by side.
+    mode: CachePadded<RefCell<Mode>>,
+    /// Deliveries whose guard exists.
+    outstanding: Cell<u64>,
+    counts: Cell<Counts>,
+}
+
+#[derive(Debug)]
+enum Mode {
+    Shared(Claimer),
+    StandBy,
+    Active(Cursor),
+}
+
+/// Since the shared counters were last raised.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    delivered: u64,
+    redelivered: u64,
+    acked: u64,
+}
+
+/// Deliveries between two updates of the shared counters.
+const COUNT_EVERY: u64 = 64;
+/// The most messages one batch claims.
+pub const BATCH_MAX: usize = 64;
+
+impl Consumer {
+    /// The caller has joined the group.
+    pub(crate) fn new(attachment: Arc<Attachment>, group: GroupId) -> Self {
+        let ring = attachment.ring();
+        let mode = if ring.is_exclusive(group) {
+            ring.take_over(group, attachment.me())
+                .map_or(Mode::StandBy, Mode::Active)
+        } else {
+            Mode::Shared(ring.claimer(group, attachment.me()))
+        };
+        Self {
+            attachment,
+            group,
+            strategy: WaitStrategy::default(),
+            mode: CachePadded::new(RefCell::new(mode)),
+            outstanding: Cell::new(0),
+            counts: Cell::default(),
+        }
+    }
+
+    /// How this consumer waits for messages.
+    #[must_use]
+    pub fn wait_strategy(mut self, strategy: WaitStrategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// True if this consumer gets messages: always in a shared group; in an exclusive one if it is the active one. Once
+    /// true it stays so; false may be otherwise a moment later.
+    pub fn is_active(&self) -> bool {
+        !matches!(*self.mode.borrow(), Mode::StandBy)
+    }
+
+    /// The next message, waiting for one.
+    ///
+    /// # Errors
+    /// [`ClaimError::GroupClosed`] when the group is deleted; `Corrupt`, `Forked`.
+    pub fn recv(&self) -> Result<Delivery<'_>, ClaimError> {
+        self.recv_until(Deadline::NEVER)
+    }
+
+    /// The next message, if there is one now.
+    ///
+    /// # Errors
+    /// [`ClaimError::Empty`], or as [`Self::recv`].
+    ///
+    /// # Examples
+    /// ```
+    /// # let queue = slipring::Queue::options().in_memory()?;
+    /// # let consumer = queue.consumer()?;
+    /// assert_eq!(consumer.try_recv().unwrap_err(), slipring::ClaimError::Empty);
+    /// queue.producer()?.publish("now")?;
+    /// assert_eq!(&*consumer.try_recv()?, b"now");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn try_recv(&self) -> Result<Delivery<'_>, ClaimError> {
+        self.next(true)?
+            .map_or(Err(ClaimError::Empty), |handed| self.deliver(handed))
+    }
+
+    /// The next message, waiting so long at most.
+    ///
+    /// # Errors
+    /// [`ClaimError::TimedOut`], or as [`Self::recv`].
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Delivery<'_>, ClaimError> {
+        self.recv_until(Deadline::after(timeout))
+    }
+
+    fn recv_until(&self, deadline: Deadline) -> Result<Delivery<'_>, ClaimError> {
+        let handed = match self.next(true)? {
+            Some(handed) => handed,
+            None => self.wait_for_next(deadline, true)?,
+        };
+        self.deliver(handed)
+    }
+
+    /// Up to `max` messages (at most [`BATCH_MAX`]), waiting for the first. A message's attempt counts when the batch
+    /// hands it over, not before; those it has not handed over when it is dropped go back uncounted.
+    ///
+    /// # Errors
+    /// As [`Self::recv`].
+    ///
+    /// # Examples
+    /// ```
+    /// # let queue = slipring::Queue::options().in_memory()?;
+    /// # let consumer = queue.consumer()?;
+    /// queue.producer()?.publish_batch(["a", "b", "c"])?;
+    /// for delivery in consumer.recv_batch(2)? {
+    ///     delivery?.ack()?;
+    /// }
+    /// assert_eq!(&*consumer.recv()?, b"c");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn recv_batch(&self, max: usize) -> Result<Claims<'_>, ClaimError> {
+        self.batch_until(max, Deadline::NEVER)
+    }
+
+    /// As [`Self::recv_batch`], waiting so long at most.
+    ///
+    /// # Errors
+    /// [`ClaimError::TimedOut`], or as [`Self::recv`].
+    pub fn recv_batch_timeout(
+        &self,
+        max: usize,
+        timeout: Duration,
+    ) -> Result<Claims<'_>, ClaimError> {
+        self.batch_until(max, Deadline::after(timeout))
+    }
+
+    /// As [`Self::recv_batch`], of what is there now.
+    ///
+    /// # Errors
+    /// [`ClaimError::Empty`], or as [`Self::recv`].
+    pub fn try_recv_batch(&self, max: usize) -> Result<Claims<'_>, ClaimError> {
+        let first = self.next(false)?.ok_or(ClaimError::Empty)?;
+        self.batch_from(first, max)
+    }
+
+    fn batch_until(&self, max: usize, deadline: Deadline) -> Result<Claims<'_>, ClaimError> {
+        let first = match self.next(false)? {
+            Some(first) => first,
+            None => self.wait_for_next(deadline, false)?,
+        };
+        self.batch_from(first, max)
+    }
+
+    fn batch_from(&self, first: Handed, max: usize) -> Result<Claims<'_>, ClaimError> {
+        let mut claims = Claims {
+            consumer: self,
+            claimed: [first; BATCH_MAX],
+            next: 0,
+            end: 1,
+            more: 0,
+        };
+        let wanted = max.clamp(1, BATCH_MAX);
+        if let Mode::Shared(claimer) = &mut *self.mode.borrow_mut() {
+            let room = claims.claimed.iter_mut().take(wanted).skip(1);
+            for place in room {
+                match self.ring().claim(claimer, false) {
+                    Ok(Some(claim)) => *place = Handed { claim, epoch: 0 },
+                    // What is claimed already is delivered first; the damage is met again.
+                    Ok(None) | Err(_) => break,
+                }
+                claims.end += 1;
+            }
+        } else {
+            // In order there is nothing to claim ahead.
+            claims.more = wanted - 1;
+        }
+        self.outstanding
+            .set(self.outstanding.get() + claims.end as u64 - 1);
+        if claims.end == wanted {
+            self.ring().wake_consumer(self.group, &Futex);
+        }
+        Ok(claims)
+    }
+
+    /// The messages, one after the other, waiting for each. Ends when the group is deleted.
+    ///
+    /// # Examples
+    /// ```
+    /// # let queue = slipring::Queue::options().in_memory()?;
+    /// # let consumer = queue.consumer()?;
+    /// # queue.producer()?.publish_batch(["a", "b"])?;
+    /// for delivery in consumer.iter().take(2) {
+    ///     delivery?.ack()?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { consumer: self }
+    }
+
+    fn ring(&self) -> &crate::ring::Ring {
+        self.attachment.ring()
+    }
+
+    /// Claims the next message: opened, or, of a shared group and for a batch, only claimed.
+    #[inline]
+    fn next(&self, open: bool) -> Result<Option<Handed>, ClaimError> {
+        if self.attachment.is_forked() {
+            return Err(ClaimError::Forked);
+        }
+        let ring = self.ring();
+        if ring.group_state(self.group).entry_state() != Some(EntryState::Live) {
+            return Err(ClaimError::GroupClosed);
+        }
+        let damage = |damage: Damage| ClaimError::Corrupt(damage.into());
+        let mode = &mut *self.mode.borrow_mut();
+        let handed = match mode {
+            Mode::Shared(claimer) => ring
+                .claim(claimer, open)
+                .map_err(damage)?
+                .map(|claim| Handed { claim, epoch: 0 }),
+            Mode::Active(cursor) => ring.cursor_next(cursor).map_err(damage)?,
+            Mode::StandBy => match ring.take_over(self.group, self.attachment.me()) {
+                None => None,
+                Some(mut cursor) => {
+                    let handed = ring.cursor_next(&mut cursor);
+                    *mode = Mode::Active(cursor);
+                    handed.map_err(damage)?
+                }
+            },
+        };
+        if handed.is_some() {
+            self.outstanding.set(self.outstanding.get() + 1);
+        } else {
+            self.count();
+        }
+        Ok(handed)
+    }
+
+    fn wait_for_next(&self, deadline: Deadline, open: bool) -> Result<Handed, ClaimError> {
+        let mut next = Next {
+            consumer: self,
+            open,
+        };
+        match wait(&self.attachment, self.strategy, deadline, &mut next)? {
+            None => Err(ClaimError::TimedOut),
+            Some((handed, slept)) => {
+                // One message wakes one consumer; if it finds more, it wakes the next.
+                if slept {
+                    self.ring().wake_consumer(self.group, &Futex);
+                }
+                Ok(handed)
+            }
+        }
+    }
+
+    /// Makes a guard of an opened claim.
+    fn deliver(&self, handed: Handed) -> Result<Delivery<'_>, ClaimError> {
+        let Claim { sequence, attempt } = handed.claim;
+        match self.read(sequence) {
+            Ok((header, payload)) => {
+                self.bump(|counts| {
+                    counts.delivered += 1;
+                    counts.redelivered += u64::from(attempt > 1);
+                });
+                Ok(Delivery::new(self, handed, header, payload))
+            }
+            Err(damage) => {
+                // Counted, so that a damaged message does not come for ever.
+                let _given_back = self.end(handed, Some(Settle::Nack));
+                Err(ClaimError::Corrupt(damage.into()))
+            }
+        }
+    }
+
+    fn read(&self, sequence: u64) -> Result<(SlotHeader, &[u8]), Damage> {
+        let ring = self.ring();
+        let (mem, geometry) = (ring.mem(), ring.geometry());
+        let start = geometry.slot(sequence);
+        let mut header = SlotHeader::default();
+        mem.copy_out(start.plus(slot::HEADER), header.as_mut_bytes());
+        let damage = |field, found, expected| Damage {
+            offset: start.plus(field),
+            found,
+            expected,
+        };
+        if header.flags & SlotHeader::IN_ARENA == 0 {
+            // Without this, a scribbled length would reach into the next slot.
+            if u64::from(header.length) > geometry.inline_max() {
+                return Err(damage(
+                    slot::HEADER,
+                    header.length.into(),
+                    "a length that fits the slot",
+                ));
+            }
+            return Ok((header, mem.view(start.plus(slot::PAYLOAD), header.length)));
+        }
+        let mut pointer = SegmentPointer {
+            offset: 0,
+            emptied: 0,
+        };
+        mem.copy_out(start.plus(slot::PAYLOAD), pointer.as_mut_bytes());
+        // Without this, a scribbled pointer would reach anywhere.
+        if geometry
+            .segment_at(pointer.offset, header.length.into())
+            .is_none()
+        {
+            return Err(damage(
+                slot::PAYLOAD,
+                pointer.offset,
+                "an offset of that many bytes in one segment",
+            ));
+        }
+        Ok((header, mem.view(Offset(pointer.offset), header.length)))
+    }
+
+    /// Opens a claim of a batch. `None`: somebody took us for dead, and another consumer has it.
+    fn open(&self, handed: Handed) -> Option<Handed> {
+        match &*self.mode.borrow() {
+            Mode::Shared(claimer) => self
+                .ring()
+                .open(claimer, handed.claim)
+                .map(|claim| Handed { claim, ..handed }),
+            _ => Some(handed),
+        }
+    }
+
+    fn unclaim(&self, handed: Handed) {
+        self.outstanding
+            .set(self.outstanding.get().saturating_sub(1));
+        if self.attachment.is_forked() {
+            return;
+        }
+        if matches!(*self.mode.borrow(), Mode::Shared(_)) {
+            self.ring()
+                .unclaim(self.group, self.attachment.me(), handed.claim);
+            self.ring().wake_consumer(self.group, &Futex);
+        }
+    }
+
+    /// Ends a guard: settles it so, or, for `None`, leaves it to a later cumulative ack.
+    pub(crate) fn end(&self, handed: Handed, how: Option<Settle>) -> Result<(), AckError> {
+        self.outstanding
+            .set(self.outstanding.get().saturating_sub(1));
+        if self.attachment.is_forked() {
+            return Err(AckError::Forked);
+        }
+        let ring = self.ring();
+        let sequence = handed.claim.sequence;
+        let settled = match (&mut *self.mode.borrow_mut(), how) {
+            (Mode::Shared(_), None) => {
+                let _given_back = ring.settle(
+                    self.group,
+                    self.attachment.me(),
+                    handed.claim,
+                    Settle::Release,
+                );
+                return Err(AckError::NotExclusive);
+            }
+            (Mode::Shared(_), Some(how)) => {
+                ring.settle(self.group, self.attachment.me(), handed.claim, how)
+            }
+            (Mode::Active(cursor), how) => {
+                let valid = ring.cursor_valid(cursor, handed);
+                if let (true, Some(how)) = (valid, how) {
+                    ring.cursor_settle(cursor, handed, how);
+                }
+                ring.cursor_end(cursor, sequence);
+                valid
+            }
+            (Mode::StandBy, _) => false,
+        };
+        self.after_settling(handed, how.is_some_and(|how| how != Settle::Ack));
+        if !settled {
+            return Err(AckError::Stale { sequence });
+        }
+        if how == Some(Settle::Ack) {
+            self.bump(|counts| counts.acked += 1);
+        }
+        Ok(())
+    }
+
+    /// Ends a guard, acking its message and all before it.
+    pub(crate) fn end_all(&self, handed: Handed) -> Result<(), AckError> {
+        let sequence = handed.claim.sequence;
+        if self.attachment.is_forked() {
+            return Err(AckError::Forked);
+        }
+        let ring = self.ring();
+        let acked = match &mut *self.mode.borrow_mut() {
+            Mode::Active(cursor) => {
+                let acked = ring.cursor_settle_all(cursor, handed);
+                ring.cursor_end(cursor, sequence);
+                acked
+            }
+            Mode::Shared(_) | Mode::StandBy => return Err(AckError::NotExclusive),
+        };
+        self.outstanding
+            .set(self.outstanding.get().saturating_sub(1));
+        self.after_settling(handed, false);
+        self.bump(|counts| counts.acked += acked.unwrap_or(0));
+        acked.map(drop).ok_or(AckError::Stale { sequence })
+    }
+
+    #[inline]
+    fn after_settling(&self, handed: Handed, given_back: bool) {
+        let ring = self.ring();
+        if given_back {
+            ring.wake_consumer(self.group, &Futex);
+        } else {
+            ring.wake_producer_after(self.group, handed.claim.sequence, &Futex);
+        }
+    }
+
+    fn bump(&self, change: impl FnOnce(&mut Counts)) {
+        let mut counts = self.counts.get();
+        change(&mut counts);
+        self.counts.set(counts);
+        if counts.delivered + counts.acked >= COUNT_EVERY {
+            self.count();
+        }
+    }
+
+    fn count(&self) {
+        let Counts {
+            delivered,
+            redelivered,
+            acked,
+        } = self.counts.take();
+        for (field, count) in [
+            (group::DELIVERED, delivered),
+            (group::REDELIVERED, redelivered),
+            (group::ACKED, acked),
+        ] {
+            if count > 0 {
+                // ORDERING: Relaxed; a counter.
+                self.ring()
+                    .group_word(self.group, field)
+                    .add(count, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        if self.attachment.is_forked() {
+            return;
+        }
+        self.count();
+        let ring = self.attachment.ring();
+        if let Mode::Active(cursor) = self.mode.get_mut() {
+            ring.hand_over(cursor);
+            ring.wake_producer(&Futex);
+            ring.wake_one(Channel::StandBy(self.group), &Futex);
+        } else if self.outstanding.get() > 0 {
+            self.attachment.note_leak();
+        }
+        self.attachment.leave_group(self.group);
+    }
+}
+
+impl<'c> IntoIterator for &'c Consumer {
+    type Item = Result<Delivery<'c>, ClaimError>;
+    type IntoIter = Iter<'c>;
+
+    fn into_iter(self) -> Iter<'c> {
+        self.iter()
+    }
+}
+
+/// Messages without end: [`Consumer::iter`].
+#[derive(Debug)]
+pub struct Iter<'c> {
+    consumer: &'c Consumer,
+}
+
+impl<'c> Iterator for Iter<'c> {
+    type Item = Result<Delivery<'c>, ClaimError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.consumer.recv() {
+            Err(ClaimError::GroupClosed) => None,
+            next => Some(next),
+        }
+    }
+}
+
+struct Next<'c> {
+    consumer: &'c Consumer,
+    open: bool,
+}
+
+impl Waitable for Next<'_> {
+    type Output = Handed;
+    type Error = ClaimError;
+
+    fn attempt(&mut self, attempt: Attempt) -> Result<Option<Handed>, ClaimError> {
+        let consumer = self.consumer;
+        if attempt == Attempt::Again
+            && !consumer.attachment.is_forked()
+            && matches!(*consumer.mode.borrow(), Mode::Shared(_))
+        {
+            consumer.ring().look_again(consumer.group);
+        }
+        consumer.next(self.open)
+    }
+
+    fn channel(&self) -> Channel {
+        match *self.consumer.mode.borrow() {
+            Mode::StandBy => Channel::StandBy(self.consumer.group),
+            Mode::Shared(_) | Mode::Active(_) => Channel::Data(self.consumer.group),
+        }
+    }
+}
+
+/// A batch of claimed messages, handed over one by one: [`Consumer::recv_batch`].
+#[derive(Debug)]
+pub struct Claims<'c> {
+    consumer: &'c Consumer,
+    claimed: [Handed; BATCH_MAX],
+    next: usize,
+    end: usize,
+    /// Exclusive groups: how many more may be handed over, if they are there.
+    more: usize,
+}
+
+impl<'c> Claims<'c> {
+    fn pop(&mut self) -> Option<Handed> {
+        let handed = self.claimed.get(self.next..self.end)?.first().copied();
+        self.next += usize::from(handed.is_some());
+        handed
+    }
+}
+
+impl<'c> Iterator for Claims<'c> {
+    type Item = Result<Delivery<'c>, ClaimError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while let Some(handed) = self.pop() {
+            match self.consumer.open(handed) {
+                Some(opened) => return Some(self.consumer.deliver(opened)),
+                None => self
+                    .consumer
+                    .outstanding
+                    .set(self.consumer.outstanding.get().saturating_sub(1)),
+            }
+        }
+        self.more = self.more.checked_sub(1)?;
+        match self.consumer.next(true) {
+            Ok(Some(handed)) => Some(self.consumer.deliver(handed)),
+            Ok(None) => {
+                self.more = 0;
+                None
+            }
+            Err(error) => {
+                self.more = 0;
+                Some(Err(error))
+            }
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.end - self.next, Some(self.end - self.next + self.more))
+    }
+}
+
+impl Drop for Claims<'_> {
+    fn drop(&mut self) {
+        while let Some(handed) = self.pop() {
+            self.consumer.unclaim(handed);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! A delivered message: a guard that is settled once, and given back if it is dropped.
+
+use std::fmt;
+use std::ops::Deref;
+
+use zerocopy::FromBytes;
+
+use crate::consumer::Consumer;
+use crate::error::{AckError, ValueError};
+use crate::layout::SlotHeader;
+use crate::ring::{Handed, Settle};
+
+/// A message, held by this consumer until it is settled: derefs to its payload.
+///
+/// Exactly one of [`ack`](Self::ack), [`nack`](Self::nack), [`release`](Self::release) (or, in an exclusive group,
+/// [`ack_up_to`](Self::ack_up_to), [`defer`](Self::defer)) ends it; dropped, it is released. Each says whether the claim
+/// was still this consumer's.
+///
+/// The payload is the message's bytes in the queue itself, not a copy. They stay as they are while the guard exists,
+/// provided every process that can write the file runs this library; see the crate's notes on trust.
+///
+/// A guard that is leaked keeps its message, and at most a lap of later ones, until the process ends.
+#[must_use = "dropped unsettled, a delivery goes back to its group"]
+pub struct Delivery<'c> {
+    consumer: &'c Consumer,
+    handed: Handed,
+    header: SlotHeader,
+    payload: &'c [u8],
+    settled: bool,
+}
+
+impl<'c> Delivery<'c> {
+    pub(crate) fn new(
+        consumer: &'c Consumer,
+        handed: Handed,
+        header: SlotHeader,
+        payload: &'c [u8],
+    ) -> Self {
+        Self {
+            consumer,
+            handed,
+            header,
+            payload,
+            settled: false,
+        }
+    }
+
+    /// The payload, in place.
+    pub fn payload(&self) -> &[u8] {
+        self.payload
+    }
+
+    /// The payload as a plain value, if it has the size of one: what [`Message::value`](crate::Message::value) wrote.
+    ///
+    /// # Errors
+    /// The two sizes, if they differ.
+    ///
+    /// # Examples
+    /// ```
+    /// use slipring::{Message, Queue};
+    /// # let queue = Queue::options().in_memory()?;
+    /// queue.producer()?.publish(Message::value(&[1.5f64, -2.0]))?;
+    /// let consumer = queue.consumer()?;
+    /// let delivery = consumer.recv()?;
+    /// assert_eq!(delivery.value::<[f64; 2]>()?, [1.5, -2.0]);
+    /// assert!(delivery.value::<u8>().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn value<T: FromBytes>(&self) -> Result<T, ValueError> {
+        let error = ValueError {
+            expected: size_of::<T>(),
+            found: self.payload.len(),
+        };
+        T::read_from_bytes(self.payload).map_err(|_| error)
+    }
+
+    /// Its place in the queue; grows from message to message, and is never used again.
+    pub fn sequence(&self) -> u64 {
+        self.handed.claim.sequence
+    }
+
+    /// How often it has been handed over, this time included: 1 at first. Stays at 255 once there.
+    pub fn delivery_count(&self) -> u8 {
+        self.handed.claim.attempt
+    }
+
+    /// The publisher's tag for its type.
+    pub fn kind(&self) -> u16 {
+        self.header.kind
+    }
+
+    /// The publisher's hash of its key.
+    pub fn key(&self) -> u32 {
+        self.header.key
+    }
+
+    /// When it was published, in ns since 1970 of the wall clock; 0 if the queue takes no times.
+    pub fn timestamp(&self) -> u64 {
+        self.header.timestamp
+    }
+
+    /// Done with it, for good. In an exclusive group acks may come in any order; those ahead of an older message not
+    /// settled yet count once that one is.
+    ///
+    /// # Errors
+    /// [`AckError::Stale`] if the claim was no longer this consumer's: the message may be handled again. `Forked`.
+    pub fn ack(mut self) -> Result<(), AckError> {
+        self.end(Some(Settle::Ack))
+    }
+
+    /// Failed: it goes back to the group now, and the attempt counts. In an exclusive group everything after it comes
+    /// again too, and guards already given out for that are stale.
+    ///
+    /// # Errors
+    /// As [`Self::ack`].
+    pub fn nack(mut self) -> Result<(), AckError> {
+        self.end(Some(Settle::Nack))
+    }
+
+    /// Not started: it goes back to the group now, as if it had not been handed over. Otherwise as [`Self::nack`].
+    ///
+    /// # Errors
+    /// As [`Self::ack`].
+    pub fn release(mut self) -> Result<(), AckError> {
+        self.end(Some(Settle::Release))
+    }
+
+    /// Exclusive groups: acks this and everything before it. Bytes of older guards that still exist stay theirs until
+    /// they are dropped.
+    ///
+    /// # Errors
+    /// [`AckError::NotExclusive`], or as [`Self::ack`].
+    ///
+    /// # Examples
+    /// ```
+    /// use slipring::{GroupOptions, Queue};
+    /// # let queue = Queue::options().in_memory()?;
+    /// let log = queue.create_group("log", GroupOptions::exclusive())?.consumer()?;
+    /// queue.producer()?.publish_batch(["a", "b", "c"])?;
+    /// log.recv()?.defer()?;
+    /// log.recv()?.defer()?;
+    /// log.recv()?.ack_up_to()?;
+    /// # assert_eq!(queue.stats().groups[1].lag, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn ack_up_to(mut self) -> Result<(), AckError> {
+        let ended = self.consumer.end_all(self.handed);
+        // Refused by a shared group, it is still to be given back.
+        self.settled = ended != Err(AckError::NotExclusive);
+        ended
+    }
+
+    /// Exclusive groups: processed, but left to a later [`ack_up_to`](Self::ack_up_to). If that never comes, a successor
+    /// gets the message again.
+    ///
+    /// # Errors
+    /// [`AckError::NotExclusive`], and then it is released; or as [`Self::ack`].
+    pub fn defer(mut self) -> Result<(), AckError> {
+        self.end(None)
+    }
+
+    fn end(&mut self, how: Option<Settle>) -> Result<(), AckError> {
+        self.settled = true;
+        self.consumer.end(self.handed, how)
+    }
+}
+
+impl Deref for Delivery<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.payload
+    }
+}
+
+impl fmt::Debug for Delivery<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("sequence", &self.sequence())
+            .field("delivery_count", &self.delivery_count())
+            .field("kind", &self.kind())
+            .field("length", &self.payload.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Delivery<'_> {
+    fn drop(&mut self) {
+        if !self.settled {
+            // A stale claim has nothing to give back.
+            let _stale = self.end(Some(Settle::Release));
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Making and checking queue files.
+//!
+//! A new file has no name until it is whole: allocated, filled, synced. It then gets one without replacing anything, so
+//! of two creators one wins, and one that dies leaves nothing.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use zerocopy::IntoBytes;
+
+use crate::error::{OpenError, OpenErrorKind};
+use crate::layout::FileHeader;
+use crate::layout::header::{FILE_HEADER_BYTES, Verified};
+use crate::sys;
+
+/// A file that is being made.
+pub struct NewFile {
+    file: File,
+    target: PathBuf,
+    /// Where it is meanwhile, if it could not be nameless.
+    temporary: Option<PathBuf>,
+    size: u64,
+}
+
+impl NewFile {
+    /// Allocates the file and writes its header.
+    pub fn create(target: &Path, verified: &Verified, mode: u32) -> Result<Self, OpenError> {
+        let size = verified.geometry.file_size();
+        let fail = |operation| {
+            move |source| OpenError::new(target, OpenErrorKind::from_io(operation, size, source))
+        };
+        if target.symlink_metadata().is_ok() {
+            return Err(OpenError::new(target, OpenErrorKind::AlreadyExists));
+        }
+        let directory = directory_of(target);
+        let (file, temporary) = match sys::open_unnamed(directory, mode) {
+            Ok(file) => (file, None),
+            Err(error) if has_no_unnamed_files(&error) => {
+                let (file, path) =
+                    open_temporary(target, mode).map_err(fail("creating the file"))?;
+                (file, Some(path))
+            }
+            Err(error) => return Err(fail("creating the file")(error)),
+        };
+        // From here on an early return removes the temporary, if there is one.
+        let new = Self {
+            file,
+            target: target.to_owned(),
+            temporary,
+            size,
+        };
+        if let Some(found) = sys::filesystem_without_locks(&new.file) {
+            return Err(OpenError::new(target, OpenErrorKind::Filesystem { found }));
+        }
+        let permissions = std::fs::Permissions::from_mode(mode);
+        new.file
+            .set_permissions(permissions)
+            .map_err(fail("setting the file mode"))?;
+        sys::allocate(&new.file, size).map_err(fail("allocating the file"))?;
+        let header = FileHeader::new(verified);
+        new.file
+            .write_all_at(header.as_bytes(), 0)
+            .map_err(fail("writing the header"))?;
+        Ok(new)
+    }
+
+    /// The file, to map and fill.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Syncs it and gives it its name, unless that is taken.
+    pub fn publish(self) -> Result<File, OpenError> {
+        let fail = |operation| {
+            let (target, size) = (&self.target, self.size);
+            move |source| OpenError::new(target, OpenErrorKind::from_io(operation, size, source))
+        };
+        self.file.sync_all().map_err(fail("syncing the file"))?;
+        match &self.temporary {
+            None => sys::link_unnamed(&self.file, &self.target).map_err(fail("naming the file"))?,
+            Some(temporary) => {
+                std::fs::hard_link(temporary, &self.target).map_err(fail("naming the file"))?;
+            }
+        }
+        let directory =
+            File::open(directory_of(&self.target)).map_err(fail("opening the directory"))?;
+        directory
+            .sync_all()
+            .map_err(fail("syncing the directory"))?;
+        self.file
+            .try_clone()
+            .map_err(fail("duplicating the descriptor"))
+    }
+
+    fn remove_temporary(&mut self) {
+        if let Some(path) = self.temporary.take() {
+            // Nothing to be done if it fails; the name says what it is.
+            let _left_behind = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        self.remove_temporary();
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn has_no_unnamed_files(error: &io::Error) -> bool {
+    let unnamed_refused = [libc::EOPNOTSUPP, libc::EISDIR, libc::EINVAL];
+    error.kind() == io::ErrorKind::Unsupported
+        || error
+            .raw_os_error()
+            .is_some_and(|code| unnamed_refused.contains(&code))
+}
+
+fn open_temporary(target: &Path, mode: u32) -> io::Result<(File, PathBuf)> {
+    let name = target
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let id = u128::from_ne_bytes(sys::random_id()?);
+    let path = target.with_file_name(format!(".{name}.{id:032x}.tmp"));
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&path)?;
+    Ok((file, path))
+}
+
+/// Opens a queue file and checks all that can be checked from outside.
+pub fn open(path: &Path, writable: bool) -> Result<(File, Verified), OpenError> {
+    let fail = |operation| {
+        move |source| OpenError::new(path, OpenErrorKind::from_io(operation, 0, source))
+    };
+    // Without O_NONBLOCK, opening a FIFO would wait for a writer.
+    let file = OpenOptions::new()
+        .read(true)
+        .write(writable)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY)
+        .open(path)
+        .map_err(|source| match source.raw_os_error() {
+            Some(libc::ENXIO) => OpenError::new(
+                path,
+                OpenErrorKind::NotAFile {
+                    found: "a socket or device",
+                },
+            ),
+            _ => fail("opening the file")(source),
+        })?;
+    let metadata = file.metadata().map_err(fail("reading the file's size"))?;
+    let kind = metadata.file_type();
+    if !kind.is_file() {
+        let found = match () {
+            () if kind.is_dir() => "a directory",
+            () if kind.is_fifo() => "a FIFO",
+            () if kind.is_socket() => "a socket",
+            () => "a device",
+        };
+        return Err(OpenError::new(path, OpenErrorKind::NotAFile { found }));
+    }
+    if let Some(found) = sys::filesystem_without_locks(&file) {
+        return Err(OpenError::new(path, OpenErrorKind::Filesystem { found }));
+    }
+    let mut bytes = [0; FILE_HEADER_BYTES];
+    let mut length = 0;
+    while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, length as u64) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(fail("reading the header")(error)),
+        }
+    }
+    let header = bytes.get(..length).unwrap_or_default();
+    let verified = FileHeader::verify(header, metadata.size())
+        .map_err(|error| OpenError::new(path, OpenErrorKind::Format(error)))?;
+    Ok((file, verified))
+}
+
+/// Removes a queue file, if it is one. Who has it open keeps it.
+pub fn remove(path: &Path) -> Result<(), OpenError> {
+    let fail = |operation| {
+        move |source| OpenError::new(path, OpenErrorKind::from_io(operation, 0, source))
+    };
+    match open(path, false) {
+        Ok(_) => {}
+        // A damaged queue may go; what was never one may not.
+        Err(error) => match error.kind() {
+            OpenErrorKind::Format(
+                crate::error::FormatError::TooShort { .. }
+                | crate::error::FormatError::Magic { .. },
+            ) => return Err(error),
+            OpenErrorKind::Format(_) => {}
+            _ => return Err(error),
+        },
+    }
+    std::fs::remove_file(path).map_err(fail("removing the file"))
+}

@@ -1,0 +1,153 @@
+//! Looking at a queue from outside: a read-only mapping, no entry in the participant table, nothing ever written.
+//!
+//! What it reads it distrusts: messages are copied out and then checked not to have been overwritten meanwhile.
+
+use std::path::Path;
+
+use crate::error::{OpenError, OpenErrorKind};
+use crate::file;
+use crate::layout::Geometry;
+use crate::layout::header::{FullPolicy, Timestamps, Verified};
+use crate::mem::Mem;
+use crate::path;
+use crate::ring::{Observed, Ring};
+use crate::stats::Stats;
+
+/// A queue, looked at.
+///
+/// # Examples
+/// ```
+/// use slipring::{Inspector, Queue};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("watched");
+/// let queue = Queue::create(&path)?;
+/// let inspector = Inspector::open(&path)?;
+/// queue.producer()?.publish("seen, not taken")?;
+/// let message = inspector.peek(0);
+/// assert_eq!(message.payload(), Some(&b"seen, not taken"[..]));
+/// assert_eq!(inspector.stats().groups[0].ready, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Inspector {
+    ring: Ring,
+    verified: Verified,
+}
+
+/// What is at a sequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Peeked {
+    /// A message.
+    Message {
+        /// Its bytes, copied.
+        payload: Vec<u8>,
+        /// The publisher's tag for its type.
+        kind: u16,
+        /// The publisher's hash of its key.
+        key: u32,
+        /// Wall clock, ns since 1970; 0 if the queue takes no times.
+        timestamp: u64,
+    },
+    /// Nothing yet.
+    NotYet,
+    /// Nothing ever: its producer died before it published.
+    Hole,
+    /// Something newer has taken its place, or is about to.
+    Overwritten,
+    /// Bytes that make no sense.
+    Damaged,
+}
+
+impl Peeked {
+    /// The payload, of a message.
+    pub fn payload(&self) -> Option<&[u8]> {
+        match self {
+            Self::Message { payload, .. } => Some(payload),
+            _ => None,
+        }
+    }
+}
+
+impl Inspector {
+    /// Maps a queue read-only. Reading permission is enough.
+    ///
+    /// # Errors
+    /// As [`Options::open`](crate::Options::open), but for those of attaching.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let path = path::resolve(path.as_ref())?;
+        let (file, verified) = file::open(&path, false)?;
+        let size = verified.geometry.file_size();
+        let mem = Mem::map_read_only(&file, size).map_err(|source| {
+            OpenError::new(
+                &path,
+                OpenErrorKind::from_io("mapping the file", size, source),
+            )
+        })?;
+        Ok(Self {
+            ring: Ring::new(mem, verified.geometry),
+            verified,
+        })
+    }
+
+    /// How the queue stands: as [`Queue::stats`](crate::Queue::stats).
+    pub fn stats(&self) -> Stats {
+        Stats::take(&self.ring, &self.verified)
+    }
+
+    /// What is at a sequence, without claiming it. The oldest message of a full ring counts as overwritten: a sole
+    /// producer may be about to.
+    pub fn peek(&self, sequence: u64) -> Peeked {
+        let mut payload = Vec::new();
+        match self.ring.observe(sequence, &mut payload) {
+            Observed::Message(header) => Peeked::Message {
+                payload,
+                kind: header.kind,
+                key: header.key,
+                timestamp: header.timestamp,
+            },
+            Observed::NotYet => Peeked::NotYet,
+            Observed::Hole => Peeked::Hole,
+            Observed::Overwritten => Peeked::Overwritten,
+            Observed::Damaged => Peeked::Damaged,
+        }
+    }
+
+    /// The next sequence to be taken.
+    pub fn tail(&self) -> u64 {
+        self.ring.true_tail()
+    }
+
+    /// The oldest sequence that may still be there.
+    pub fn oldest(&self) -> u64 {
+        let first = self.verified.geometry.shape().first_sequence;
+        (self.tail() + 1)
+            .saturating_sub(self.verified.geometry.capacity())
+            .max(first)
+    }
+
+    /// Where everything lies in the file.
+    pub fn geometry(&self) -> &Geometry {
+        &self.verified.geometry
+    }
+
+    /// What the queue does when it is full.
+    pub fn full_policy(&self) -> FullPolicy {
+        self.verified.full_policy
+    }
+
+    /// Where the times of its messages come from.
+    pub fn timestamps(&self) -> Timestamps {
+        self.verified.timestamps
+    }
+
+    /// Its random name.
+    pub fn id(&self) -> [u8; 16] {
+        self.verified.queue_id
+    }
+
+    /// When it was created, ns since 1970.
+    pub fn created_ns(&self) -> u64 {
+        self.verified.created_ns
+    }
+}

@@ -1,0 +1,640 @@
+//! Where everything lies: from the handful of numbers chosen at creation to every offset in the file.
+//!
+//! Relies on the limits in `layout`; `mem` and `ring` address the mapping only through it. All arithmetic here is
+//! checked, once, at creation or open; after that an offset is a few shifts and cannot leave the file, whatever other
+//! processes write into it.
+
+use super::{
+    ARENA_MAX, CAPACITY_MAX, GROUPS_MAX, GroupId, LINE, MESSAGE_MAX, Offset, OwnerId, PAGE,
+    PARTICIPANTS_MAX, SEGMENTS_MAX, SLOT_HEADER, SLOT_SIZE_MAX, SLOT_SIZE_MIN,
+};
+
+/// The numbers chosen at creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Slots; a power of two.
+    pub capacity: u64,
+    /// Bytes per slot; a multiple of 64.
+    pub slot_size: u64,
+    /// Longest message in bytes.
+    pub max_message: u64,
+    /// Bytes for messages that do not fit a slot; 0 if all do.
+    pub arena_size: u64,
+    /// Entries of the group table.
+    pub max_groups: u32,
+    /// Entries of the participant table.
+    pub max_participants: u32,
+    /// The sequence of the first message ever; a multiple of the capacity.
+    pub first_sequence: u64,
+}
+
+/// A [`Shape`] that no queue can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GeometryError {
+    /// Which number is wrong.
+    pub field: &'static str,
+    /// The number.
+    pub found: u64,
+    /// What it must be.
+    pub expected: &'static str,
+}
+
+/// Every offset and size of one queue, derived from its [`Shape`] and checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    shape: Shape,
+    shift: u32,
+    segment_size: u64,
+    segment_count: u64,
+    participants: u64,
+    groups: u64,
+    claims: u64,
+    segments: u64,
+    slots: u64,
+    arena: u64,
+    file_size: u64,
+}
+
+/// Bytes of the immutable header, at the start of the file.
+pub const HEADER_SIZE: u64 = PAGE;
+/// Bytes of the control block behind it.
+pub const CONTROL_SIZE: u64 = PAGE;
+/// Bytes of a participant entry.
+pub const PARTICIPANT_SIZE: u64 = 2 * LINE;
+/// Bytes of a group entry.
+pub const GROUP_SIZE: u64 = 8 * LINE;
+/// Bytes of a segment entry.
+pub const SEGMENT_SIZE: u64 = LINE;
+
+/// The control block: offsets from the start of the mapping. One line per writer.
+pub mod control {
+    use super::{HEADER_SIZE, LINE, Offset};
+
+    /// u64: all sequences below it are taken. Lags.
+    pub const TAIL: Offset = Offset(HEADER_SIZE);
+    /// u64: a bit per group whose consumers may be asleep. Read by every publish, written only around sleeping.
+    pub const WAITING: Offset = Offset(HEADER_SIZE + LINE);
+    /// u64: 1 if producers may be asleep for want of room. Read by every ack.
+    pub const SPACE_WAITING: Offset = Offset(HEADER_SIZE + 2 * LINE);
+    /// u32: the futex word producers sleep on.
+    pub const SPACE_EVENT: Offset = Offset(HEADER_SIZE + 3 * LINE);
+    /// u64: raised whenever a group starts or stops gating.
+    pub const GENERATION: Offset = Offset(HEADER_SIZE + 4 * LINE);
+    /// Owned word: the sole producer, if there is one.
+    pub const SOLE: Offset = Offset(HEADER_SIZE + 5 * LINE);
+    /// u64: when somebody last looked for dead participants, in ms of the monotonic clock. Only thins out the looking.
+    pub const LAST_PROBE: Offset = Offset(HEADER_SIZE + 6 * LINE);
+    /// u64: slots aborted by sweeps since creation.
+    pub const ABORTED: Offset = Offset(HEADER_SIZE + 7 * LINE);
+}
+
+/// Fields of a participant entry, from its start.
+pub mod participant {
+    use super::LINE;
+
+    /// Owned word: free or live.
+    pub const STATE: u64 = 0;
+    /// u64: a bit per group it has consumers in.
+    pub const MEMBER_OF: u64 = 8;
+    /// u64: 1 if it has ordinary producers.
+    pub const PRODUCES: u64 = 16;
+    /// u64: process id, for people to read only.
+    pub const PID: u64 = 24;
+    /// u64: wall clock ns of the attach, for people to read only.
+    pub const ATTACHED_NS: u64 = 32;
+    /// u64: length of the name, for people to read only.
+    pub const NAME_LENGTH: u64 = 40;
+    /// 64 bytes: the name.
+    pub const NAME: u64 = 64;
+    /// u64: messages published by this participant; lags by a few.
+    pub const PUBLISHED: u64 = LINE;
+}
+
+/// Fields of a group entry, from its start.
+pub mod group {
+    use super::LINE;
+
+    /// Owned word: free, joining, pinned, live or closing.
+    pub const STATE: u64 = 0;
+    /// u64: bit 0 exclusive, bit 1 ephemeral.
+    pub const FLAGS: u64 = 8;
+    /// u64: the sequence it started at.
+    pub const START: u64 = 16;
+    /// u64: length of the name.
+    pub const NAME_LENGTH: u64 = 24;
+    /// 64 bytes: the name.
+    pub const NAME: u64 = 64;
+    /// u64: every sequence below it is settled. In an exclusive group this is the cursor.
+    pub const FLOOR: u64 = LINE;
+    /// u64: exclusive groups: one past the highest sequence handed over since the last hand-over of the group.
+    pub const OPENED: u64 = LINE + 8;
+    /// u64: every sequence below it has been claimed or aborted at least once. Lags.
+    pub const HEAD: u64 = 2 * LINE;
+    /// Ready hint.
+    pub const READY: u64 = 3 * LINE;
+    /// Owned word: the active consumer's participant, in an exclusive group.
+    pub const OWNER: u64 = 4 * LINE;
+    /// u32: the futex word stand-by consumers sleep on.
+    pub const STANDBY_EVENT: u64 = 4 * LINE + 8;
+    /// u32: the futex word consumers sleep on.
+    pub const EVENT: u64 = 5 * LINE;
+    /// u64: messages handed over, counting every time; lags.
+    pub const DELIVERED: u64 = 6 * LINE;
+    /// u64: of those, not the first time; lags.
+    pub const REDELIVERED: u64 = 6 * LINE + 8;
+    /// u64: messages acked; lags.
+    pub const ACKED: u64 = 6 * LINE + 16;
+    /// u64: messages dropped for want of room (lossy queues).
+    pub const LOST: u64 = 7 * LINE;
+}
+
+/// Fields of a segment entry, from its start.
+pub mod segment {
+    /// Owned word: free, live (held) or closing (open).
+    pub const STATE: u64 = 0;
+    /// u64: bytes used from its start.
+    pub const BUMP: u64 = 8;
+    /// u64: one past the highest sequence that points into it.
+    pub const USED_UNTIL: u64 = 16;
+    /// u64: raised every time it is emptied, before it is written again.
+    pub const EMPTIED: u64 = 24;
+}
+
+/// Fields of a slot, from its start.
+pub mod slot {
+    use super::SLOT_HEADER;
+
+    /// Owned word.
+    pub const WORD: u64 = 0;
+    /// The 24 bytes of a [`super::super::SlotHeader`].
+    pub const HEADER: u64 = 8;
+    /// The payload, or a [`super::super::SegmentPointer`].
+    pub const PAYLOAD: u64 = SLOT_HEADER;
+}
+
+fn check(
+    ok: bool,
+    field: &'static str,
+    found: u64,
+    expected: &'static str,
+) -> Result<(), GeometryError> {
+    if ok {
+        Ok(())
+    } else {
+        Err(GeometryError {
+            field,
+            found,
+            expected,
+        })
+    }
+}
+
+fn align_up(value: u64, alignment: u64) -> Option<u64> {
+    value
+        .checked_add(alignment - 1)
+        .map(|v| v / alignment * alignment)
+}
+
+impl Shape {
+    fn check(&self) -> Result<(), GeometryError> {
+        let s = self;
+        // The index is a mask of the sequence.
+        check(
+            s.capacity.is_power_of_two() && (2..=CAPACITY_MAX).contains(&s.capacity),
+            "capacity",
+            s.capacity,
+            "a power of two from 2 to 2^30",
+        )?;
+        // Headers of neighbouring slots must not share a cache line, and atomic words must be aligned.
+        check(
+            s.slot_size.is_multiple_of(64)
+                && (SLOT_SIZE_MIN..=SLOT_SIZE_MAX).contains(&s.slot_size),
+            "slot_size",
+            s.slot_size,
+            "a multiple of 64 from 64 to 1048576",
+        )?;
+        check(
+            s.max_message <= MESSAGE_MAX,
+            "max_message",
+            s.max_message,
+            "at most 4294967295 bytes",
+        )?;
+        check(
+            s.arena_size <= ARENA_MAX,
+            "arena_size",
+            s.arena_size,
+            "at most 2^44 bytes",
+        )?;
+        check(
+            (1..=GROUPS_MAX).contains(&s.max_groups),
+            "max_groups",
+            s.max_groups.into(),
+            "from 1 to 64",
+        )?;
+        check(
+            (1..=PARTICIPANTS_MAX).contains(&s.max_participants),
+            "max_participants",
+            s.max_participants.into(),
+            "from 1 to 4096",
+        )?;
+        // Sequences must be able to grow for as long as a machine lives, and start at index 0.
+        check(
+            s.first_sequence.is_multiple_of(s.capacity) && s.first_sequence <= u64::MAX - (1 << 62),
+            "first_sequence",
+            s.first_sequence,
+            "a multiple of the capacity, at most 3 * 2^62",
+        )
+    }
+
+    /// Segment size and count for the arena: large enough for the longest message, and at least 16 if they fit, so that
+    /// several producers can compose at once.
+    fn segments(&self) -> Result<(u64, u64), GeometryError> {
+        if self.max_message <= self.slot_size - SLOT_HEADER {
+            return check(
+                self.arena_size == 0,
+                "arena_size",
+                self.arena_size,
+                "0, since every message fits a slot",
+            )
+            .map(|()| (0, 0));
+        }
+        let needed = align_up(self.max_message, PAGE).unwrap_or(u64::MAX);
+        check(
+            self.arena_size >= needed,
+            "arena_size",
+            self.arena_size,
+            "room for at least one message of max_message bytes, rounded up to 4096",
+        )?;
+        let sixteenth = self.arena_size / 16 / PAGE * PAGE;
+        let size = needed
+            .max(sixteenth)
+            .max(align_up(self.arena_size / SEGMENTS_MAX, PAGE).unwrap_or(PAGE));
+        Ok((size, self.arena_size / size))
+    }
+}
+
+impl Geometry {
+    /// Checks the numbers and lays out the file.
+    ///
+    /// # Errors
+    /// The first number that is out of its range, or the one whose product with others overflows.
+    pub fn new(shape: Shape) -> Result<Self, GeometryError> {
+        shape.check()?;
+        let (segment_size, segment_count) = shape.segments()?;
+        let too_large = |field, found| GeometryError {
+            field,
+            found,
+            expected: "small enough for the file to stay below 2^62 bytes",
+        };
+        let claims_size = u64::from(shape.max_groups)
+            .checked_mul(Self::claims_stride(shape.capacity))
+            .ok_or(too_large("capacity", shape.capacity))?;
+        let participants = HEADER_SIZE + CONTROL_SIZE;
+        let groups = participants + u64::from(shape.max_participants) * PARTICIPANT_SIZE;
+        let claims = groups + u64::from(shape.max_groups) * GROUP_SIZE;
+        let segments = claims + claims_size;
+        let slots = align_up(segments + segment_count * SEGMENT_SIZE, PAGE)
+            .ok_or(too_large("arena_size", shape.arena_size))?;
+        let arena = shape
+            .capacity
+            .checked_mul(shape.slot_size)
+            .and_then(|size| align_up(slots + size, PAGE))
+            .ok_or(too_large("slot_size", shape.slot_size))?;
+        let file_size = segment_size
+            .checked_mul(segment_count)
+            .and_then(|size| arena.checked_add(size))
+            .filter(|&size| size < 1 << 62)
+            .ok_or(too_large("arena_size", shape.arena_size))?;
+        Ok(Self {
+            shape,
+            shift: shape.capacity.trailing_zeros(),
+            segment_size,
+            segment_count,
+            participants,
+            groups,
+            claims,
+            segments,
+            slots,
+            arena,
+            file_size,
+        })
+    }
+
+    const fn claims_stride(capacity: u64) -> u64 {
+        (capacity * 8).next_multiple_of(LINE)
+    }
+
+    /// The numbers this was made from.
+    #[must_use]
+    pub const fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Bytes of the whole file.
+    #[must_use]
+    pub const fn file_size(&self) -> u64 {
+        self.file_size
+    }
+
+    /// Slots in the ring.
+    #[inline]
+    #[must_use]
+    pub const fn capacity(&self) -> u64 {
+        self.shape.capacity
+    }
+
+    /// Longest message a slot itself can hold, in bytes.
+    #[inline]
+    #[must_use]
+    pub const fn inline_max(&self) -> u64 {
+        self.shape.slot_size - SLOT_HEADER
+    }
+
+    /// Lap of a sequence, from 1. Words keep its low bits.
+    #[inline]
+    #[must_use]
+    pub const fn lap(&self, sequence: u64) -> u64 {
+        (sequence >> self.shift) + 1
+    }
+
+    #[inline]
+    const fn index(&self, sequence: u64) -> u64 {
+        sequence & (self.shape.capacity - 1)
+    }
+
+    /// Start of the slot of a sequence.
+    #[inline]
+    #[must_use]
+    pub const fn slot(&self, sequence: u64) -> Offset {
+        Offset(self.slots + self.index(sequence) * self.shape.slot_size)
+    }
+
+    /// The claim word of a group for a sequence.
+    #[inline]
+    #[must_use]
+    pub const fn claim(&self, group: GroupId, sequence: u64) -> Offset {
+        let group = group.0 as u64 % self.shape.max_groups as u64;
+        Offset(
+            self.claims
+                + group * Self::claims_stride(self.shape.capacity)
+                + self.index(sequence) * 8,
+        )
+    }
+
+    /// Start of a participant entry.
+    #[inline]
+    #[must_use]
+    pub const fn participant(&self, id: OwnerId) -> Offset {
+        let id = id.0 as u64 % self.shape.max_participants as u64;
+        Offset(self.participants + id * PARTICIPANT_SIZE)
+    }
+
+    /// Start of a group entry.
+    #[inline]
+    #[must_use]
+    pub const fn group(&self, id: GroupId) -> Offset {
+        let id = id.0 as u64 % self.shape.max_groups as u64;
+        Offset(self.groups + id * GROUP_SIZE)
+    }
+
+    /// Start of a segment entry. `number` must be below [`Self::segment_count`].
+    #[inline]
+    #[must_use]
+    pub const fn segment(&self, number: u64) -> Offset {
+        Offset(self.segments + number * SEGMENT_SIZE)
+    }
+
+    /// Start of a segment's bytes. `number` must be below [`Self::segment_count`].
+    #[inline]
+    #[must_use]
+    pub const fn segment_bytes(&self, number: u64) -> Offset {
+        Offset(self.arena + number * self.segment_size)
+    }
+
+    /// The segment that holds all of `length` bytes at `offset`, if one does.
+    #[must_use]
+    pub fn segment_at(&self, offset: u64, length: u64) -> Option<u64> {
+        let within = offset.checked_sub(self.arena)?;
+        let number = within.checked_div(self.segment_size)?;
+        let end = (within % self.segment_size).checked_add(length)?;
+        (number < self.segment_count && end <= self.segment_size).then_some(number)
+    }
+
+    /// Bytes of one segment; 0 without an arena.
+    #[inline]
+    #[must_use]
+    pub const fn segment_size(&self) -> u64 {
+        self.segment_size
+    }
+
+    /// Segments in the arena.
+    #[inline]
+    #[must_use]
+    pub const fn segment_count(&self) -> u64 {
+        self.segment_count
+    }
+
+    /// All participant numbers.
+    pub fn participant_ids(&self) -> impl Iterator<Item = OwnerId> + use<> {
+        (0..self.shape.max_participants)
+            .filter_map(|i| u16::try_from(i).ok())
+            .map(OwnerId)
+    }
+
+    /// All group numbers.
+    pub fn group_ids(&self) -> impl Iterator<Item = GroupId> + use<> {
+        (0..self.shape.max_groups)
+            .filter_map(|i| u8::try_from(i).ok())
+            .map(GroupId)
+    }
+
+    /// Starts of the regions, for `docs/format.md` and for tools.
+    #[must_use]
+    pub const fn regions(&self) -> [(&'static str, u64); 7] {
+        [
+            ("control", HEADER_SIZE),
+            ("participants", self.participants),
+            ("groups", self.groups),
+            ("claims", self.claims),
+            ("segments", self.segments),
+            ("slots", self.slots),
+            ("arena", self.arena),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: Shape = Shape {
+        capacity: 8,
+        slot_size: 128,
+        max_message: 1000,
+        arena_size: 1 << 16,
+        max_groups: 3,
+        max_participants: 5,
+        first_sequence: 0,
+    };
+
+    #[test]
+    fn regions_follow_each_other_without_overlap() {
+        let geometry = Geometry::new(SMALL).unwrap();
+        let regions = geometry.regions();
+        assert!(regions.windows(2).all(|pair| pair[0].1 < pair[1].1));
+        assert_eq!(geometry.slot(8), geometry.slot(0));
+        assert_eq!(geometry.lap(7), 1);
+        assert_eq!(geometry.lap(8), 2);
+        assert_eq!(geometry.claim(GroupId(1), 0).0 % LINE, 0);
+        assert_eq!(geometry.segment_size() * geometry.segment_count(), 1 << 16);
+        assert_eq!(
+            geometry.segment_bytes(geometry.segment_count()).0,
+            geometry.file_size()
+        );
+    }
+
+    #[test]
+    fn wrong_numbers_are_named() {
+        let field = |shape| Geometry::new(shape).unwrap_err().field;
+        assert_eq!(
+            field(Shape {
+                capacity: 0,
+                ..SMALL
+            }),
+            "capacity"
+        );
+        assert_eq!(
+            field(Shape {
+                capacity: 1,
+                ..SMALL
+            }),
+            "capacity"
+        );
+        assert_eq!(
+            field(Shape {
+                capacity: 12,
+                ..SMALL
+            }),
+            "capacity"
+        );
+        assert_eq!(
+            field(Shape {
+                capacity: 1 << 31,
+                ..SMALL
+            }),
+            "capacity"
+        );
+        assert_eq!(
+            field(Shape {
+                slot_size: 0,
+                ..SMALL
+            }),
+            "slot_size"
+        );
+        assert_eq!(
+            field(Shape {
+                slot_size: 100,
+                ..SMALL
+            }),
+            "slot_size"
+        );
+        assert_eq!(
+            field(Shape {
+                max_message: 1 << 32,
+                ..SMALL
+            }),
+            "max_message"
+        );
+        assert_eq!(
+            field(Shape {
+                arena_size: 0,
+                ..SMALL
+            }),
+            "arena_size"
+        );
+        assert_eq!(
+            field(Shape {
+                arena_size: 1 << 45,
+                ..SMALL
+            }),
+            "arena_size"
+        );
+        assert_eq!(
+            field(Shape {
+                max_message: 96,
+                ..SMALL
+            }),
+            "arena_size"
+        );
+        assert_eq!(
+            field(Shape {
+                max_groups: 0,
+                ..SMALL
+            }),
+            "max_groups"
+        );
+        assert_eq!(
+            field(Shape {
+                max_groups: 65,
+                ..SMALL
+            }),
+            "max_groups"
+        );
+        assert_eq!(
+            field(Shape {
+                max_participants: 0,
+                ..SMALL
+            }),
+            "max_participants"
+        );
+        assert_eq!(
+            field(Shape {
+                max_participants: 4097,
+                ..SMALL
+            }),
+            "max_participants"
+        );
+        assert_eq!(
+            field(Shape {
+                first_sequence: 4,
+                ..SMALL
+            }),
+            "first_sequence"
+        );
+        assert_eq!(
+            field(Shape {
+                first_sequence: u64::MAX - 7,
+                ..SMALL
+            }),
+            "first_sequence"
+        );
+    }
+
+    #[test]
+    fn the_largest_numbers_do_not_overflow() {
+        let largest = Shape {
+            capacity: CAPACITY_MAX,
+            slot_size: SLOT_SIZE_MAX,
+            max_message: MESSAGE_MAX,
+            arena_size: ARENA_MAX,
+            max_groups: GROUPS_MAX,
+            max_participants: PARTICIPANTS_MAX,
+            first_sequence: 0,
+        };
+        assert!(Geometry::new(largest).is_ok());
+    }
+
+    #[test]
+    fn a_segment_pointer_out_of_the_arena_is_refused() {
+        let geometry = Geometry::new(SMALL).unwrap();
+        let first = geometry.segment_bytes(0).0;
+        assert_eq!(geometry.segment_at(first, 4096), Some(0));
+        assert_eq!(
+            geometry.segment_at(first + 1, geometry.segment_size()),
+            None
+        );
+        assert_eq!(geometry.segment_at(first - 1, 1), None);
+        assert_eq!(geometry.segment_at(geometry.file_size(), 1), None);
+        assert_eq!(geometry.segment_at(u64::MAX, u64::MAX), None);
+    }
+}

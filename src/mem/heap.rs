@@ -1,0 +1,32 @@
+//! Heap memory in the shape of a mapping: for queues inside one process, unit tests and Miri.
+
+use std::cell::UnsafeCell;
+use std::ptr::NonNull;
+
+const BLOCK: usize = 4096;
+
+#[repr(C, align(4096))]
+struct Block(UnsafeCell<[u8; BLOCK]>);
+
+/// Zeroed, page-aligned memory that lives as long as this.
+pub(super) struct Heap(Box<[Block]>);
+
+// SAFETY: Heap hands out a raw pointer only; who may touch which byte when is I1 to I3's business, as on a mapping.
+unsafe impl Send for Heap {}
+// SAFETY: as above.
+unsafe impl Sync for Heap {}
+
+impl Heap {
+    pub(super) fn zeroed(length: usize) -> Self {
+        let blocks = length.div_ceil(BLOCK);
+        Self(
+            (0..blocks)
+                .map(|_| Block(UnsafeCell::new([0; BLOCK])))
+                .collect(),
+        )
+    }
+
+    pub(super) fn base(&self) -> NonNull<u8> {
+        NonNull::from(&*self.0).cast()
+    }
+}

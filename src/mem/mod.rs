@@ -1,0 +1,128 @@
+//! The only door to the bytes of a queue: "the atomic word at this offset" and "copy bytes in or out".
+//!
+//! Relies on `sync` and `layout`. `ring` runs its protocol on a [`Mem`] and cannot tell a mapped file from heap memory
+//! or from the model checker's. Every access passes [`fault::point`], so a test can die or pause at each.
+//!
+//! The rules, upheld by `ring` (invariants in `ring/mod.rs`):
+//! * no reference to plain bytes is ever made but for a payload pinned by a claim (I3) or a loan (I2);
+//! * an offset comes from a checked [`crate::layout::Geometry`]; a wild one stops the program instead of touching
+//!   foreign memory.
+
+pub mod fault;
+#[cfg(not(slipring_loom))]
+mod heap;
+#[cfg(not(slipring_loom))]
+mod mapped;
+#[cfg(slipring_loom)]
+mod model;
+#[cfg(not(slipring_loom))]
+mod raw;
+
+#[cfg(not(slipring_loom))]
+pub use mapped::Access;
+#[cfg(slipring_loom)]
+pub use model::Mem;
+#[cfg(not(slipring_loom))]
+pub use raw::{Loan, Mem};
+
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// An atomic 64-bit word of the queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Word<'a>(&'a AtomicU64);
+
+impl Word<'_> {
+    /// Reads it.
+    #[inline]
+    pub fn load(self, ordering: Ordering) -> u64 {
+        fault::point();
+        self.0.load(ordering)
+    }
+
+    /// Writes it.
+    #[inline]
+    pub fn store(self, value: u64, ordering: Ordering) {
+        fault::point();
+        self.0.store(value, ordering);
+    }
+
+    /// Writes it, returning what was there.
+    #[inline]
+    pub fn swap(self, value: u64, ordering: Ordering) -> u64 {
+        fault::point();
+        self.0.swap(value, ordering)
+    }
+
+    /// Replaces `current` by `new`; true if it did.
+    #[inline]
+    #[must_use = "a lost race has to be dealt with"]
+    pub fn replace(self, current: u64, new: u64, success: Ordering) -> bool {
+        fault::point();
+        self.0
+            .compare_exchange(current, new, success, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Replaces `current` by `new`; what was there instead, if it did not.
+    #[inline]
+    pub fn exchange(self, current: u64, new: u64, success: Ordering) -> Result<u64, u64> {
+        fault::point();
+        self.0
+            .compare_exchange(current, new, success, Ordering::Acquire)
+    }
+
+    /// Raises it to at least `value`; returns what was there.
+    #[inline]
+    pub fn raise(self, value: u64, ordering: Ordering) -> u64 {
+        fault::point();
+        self.0.fetch_max(value, ordering)
+    }
+
+    /// Adds to it; returns what was there.
+    #[inline]
+    pub fn add(self, value: u64, ordering: Ordering) -> u64 {
+        fault::point();
+        self.0.fetch_add(value, ordering)
+    }
+
+    /// Sets bits; returns what was there.
+    #[inline]
+    pub fn set(self, bits: u64, ordering: Ordering) -> u64 {
+        fault::point();
+        self.0.fetch_or(bits, ordering)
+    }
+
+    /// Clears bits; returns what was there.
+    #[inline]
+    pub fn clear(self, bits: u64, ordering: Ordering) -> u64 {
+        fault::point();
+        self.0.fetch_and(!bits, ordering)
+    }
+}
+
+/// A 32-bit word that processes sleep on.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a>(&'a AtomicU32);
+
+impl<'a> Event<'a> {
+    /// Reads it.
+    #[inline]
+    #[must_use]
+    pub fn load(self, ordering: Ordering) -> u32 {
+        fault::point();
+        self.0.load(ordering)
+    }
+
+    /// Adds one, so that nobody who read it before falls asleep.
+    #[inline]
+    pub fn bump(self, ordering: Ordering) {
+        fault::point();
+        self.0.fetch_add(1, ordering);
+    }
+
+    /// The word itself, for the kernel.
+    #[must_use]
+    pub fn atomic(self) -> &'a AtomicU32 {
+        self.0
+    }
+}

@@ -1,0 +1,258 @@
+//! Base pointer and length, whatever is behind them.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+
+use super::heap::Heap;
+use super::mapped::{Access, Mapped};
+use super::{Event, Word, fault};
+use crate::layout::Offset;
+use crate::sync::{AtomicU32, AtomicU64};
+
+/// The bytes of one queue.
+pub struct Mem {
+    base: NonNull<u8>,
+    length: u64,
+    _backing: Backing,
+}
+
+#[expect(dead_code, reason = "held only to keep the memory alive")]
+enum Backing {
+    Heap(Heap),
+    Mapped(Mapped),
+}
+
+// SAFETY: `base` is as good as the backing it comes from, which is Send; access is ruled by I1 to I3, not by threads.
+unsafe impl Send for Mem {}
+// SAFETY: words are atomics; byte copies are ordered by them (I2, I3).
+unsafe impl Sync for Mem {}
+
+impl fmt::Debug for Mem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mem")
+            .field("length", &self.length)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Mem {
+    /// Zeroed heap memory.
+    ///
+    /// # Errors
+    /// `length` exceeds the address space.
+    pub fn heap(length: u64) -> io::Result<Self> {
+        let heap = Heap::zeroed(address_space(length)?);
+        Ok(Self {
+            base: heap.base(),
+            length,
+            _backing: Backing::Heap(heap),
+        })
+    }
+
+    /// Maps the first `length` bytes of `file`, which must have them.
+    ///
+    /// # Errors
+    /// What mmap reports.
+    pub fn map(file: &File, length: u64, access: Access) -> io::Result<Self> {
+        let mapped = Mapped::read_write(file, address_space(length)?, access)?;
+        Ok(Self {
+            base: mapped.base()?,
+            length,
+            _backing: Backing::Mapped(mapped),
+        })
+    }
+
+    /// The same, read-only: a store into it is a fault, so only loads and copies out may be used.
+    ///
+    /// # Errors
+    /// What mmap reports.
+    pub fn map_read_only(file: &File, length: u64) -> io::Result<Self> {
+        let mapped = Mapped::read_only(file, address_space(length)?)?;
+        Ok(Self {
+            base: mapped.base()?,
+            length,
+            _backing: Backing::Mapped(mapped),
+        })
+    }
+
+    #[inline]
+    fn at(&self, offset: Offset, length: u64, alignment: u64) -> NonNull<u8> {
+        let fits = offset
+            .0
+            .checked_add(length)
+            .is_some_and(|end| end <= self.length);
+        if !fits || !offset.0.is_multiple_of(alignment) {
+            wild_offset(offset, length, self.length);
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "below `length`, which fits the address space"
+        )]
+        let bytes = offset.0 as usize;
+        // SAFETY: just checked to lie within the `length` bytes of the backing.
+        unsafe { self.base.add(bytes) }
+    }
+
+    /// The atomic word at `offset`.
+    #[inline]
+    pub fn word(&self, offset: Offset) -> Word<'_> {
+        let pointer = self.at(offset, 8, 8).cast::<AtomicU64>();
+        // SAFETY: in bounds and aligned (`at`); a word's bytes are only ever accessed as this atomic (format); lives as
+        // long as `self`.
+        Word(unsafe { pointer.as_ref() })
+    }
+
+    /// The futex word at `offset`.
+    #[inline]
+    pub fn event(&self, offset: Offset) -> Event<'_> {
+        let pointer = self.at(offset, 4, 4).cast::<AtomicU32>();
+        // SAFETY: in bounds and aligned (`at`); an event's bytes are only ever accessed as this atomic (format); lives
+        // as long as `self`.
+        Event(unsafe { pointer.as_ref() })
+    }
+
+    /// Copies `bytes` to `offset`. The caller holds those bytes (I2).
+    #[inline]
+    pub fn copy_in(&self, offset: Offset, bytes: &[u8]) {
+        fault::point();
+        let target = self.at(offset, bytes.len() as u64, 1);
+        // SAFETY: in bounds (`at`); by I2 nobody else reads or writes these bytes now; `bytes` is not of the mapping, or
+        // is a pinned payload elsewhere in it.
+        unsafe { target.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
+    }
+
+    /// Copies out of `offset`. The caller holds those bytes (I2) or has them pinned (I3).
+    #[inline]
+    pub fn copy_out(&self, offset: Offset, bytes: &mut [u8]) {
+        fault::point();
+        let source = self.at(offset, bytes.len() as u64, 1);
+        // SAFETY: in bounds (`at`); by I2 or I3 nobody writes these bytes now.
+        unsafe { source.copy_to_nonoverlapping(NonNull::from(&mut *bytes).cast(), bytes.len()) };
+    }
+
+    /// Copies out of `offset` while others may write there: the result may be torn, and the caller has to find out.
+    pub fn copy_out_torn(&self, offset: Offset, bytes: &mut [u8]) {
+        let mut at = self.at(offset, bytes.len() as u64, 1).as_ptr().cast_const();
+        let head = at.align_offset(8).min(bytes.len());
+        let (first, rest) = bytes.split_at_mut(head);
+        let (words, last) = rest.as_chunks_mut::<8>();
+        let next_byte = |at: &mut *const u8| {
+            // SAFETY: in bounds (`at`; each step reads what the slice has room for). Volatile, since a racing write makes
+            // it no ordinary read, and the mapping is outside what the compiler reasons about.
+            let byte = unsafe { at.read_volatile() };
+            *at = at.wrapping_add(1);
+            byte
+        };
+        for byte in first {
+            *byte = next_byte(&mut at);
+        }
+        for word in words {
+            // SAFETY: in bounds as above, and aligned since `head`.
+            *word = unsafe { at.cast::<u64>().read_volatile() }.to_ne_bytes();
+            at = at.wrapping_add(8);
+        }
+        for byte in last {
+            *byte = next_byte(&mut at);
+        }
+    }
+
+    /// The bytes at `offset`, in place. The caller has them pinned (I3) for as long as it keeps the slice.
+    #[inline]
+    pub fn view(&self, offset: Offset, length: u32) -> &[u8] {
+        let start = self.at(offset, length.into(), 1);
+        // SAFETY: in bounds (`at`); by I3 a published payload does not change while a claim on it is held.
+        unsafe { NonNull::slice_from_raw_parts(start, length as usize).as_ref() }
+    }
+
+    /// The bytes at `offset`, to fill in place. The caller holds them (I2) for as long as it keeps the loan.
+    pub fn loan(&self, offset: Offset, length: u32) -> Loan<'_> {
+        let start = self.at(offset, length.into(), 1);
+        Loan {
+            bytes: NonNull::slice_from_raw_parts(start, length as usize),
+            _mem: PhantomData,
+        }
+    }
+}
+
+fn address_space(length: u64) -> io::Result<usize> {
+    usize::try_from(length).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))
+}
+
+#[cold]
+#[inline(never)]
+#[expect(
+    clippy::panic,
+    reason = "stops a wild access; offsets come from a checked geometry, so this is our bug"
+)]
+fn wild_offset(offset: Offset, length: u64, limit: u64) -> ! {
+    panic!(
+        "slipring: {length} bytes at offset {} of a queue of {limit} bytes",
+        offset.0
+    )
+}
+
+/// Bytes of the arena lent to one producer.
+pub struct Loan<'a> {
+    bytes: NonNull<[u8]>,
+    _mem: PhantomData<&'a mut [u8]>,
+}
+
+// SAFETY: a loan is an exclusive borrow of plain bytes, like `&mut [u8]`.
+unsafe impl Send for Loan<'_> {}
+
+impl Deref for Loan<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: checked when made; exclusive by I2 while the segment is held.
+        unsafe { self.bytes.as_ref() }
+    }
+}
+
+impl DerefMut for Loan<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: checked when made; exclusive by I2 while the segment is held.
+        unsafe { self.bytes.as_mut() }
+    }
+}
+
+impl fmt::Debug for Loan<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loan")
+            .field("length", &self.bytes.len())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::Ordering;
+
+    #[test]
+    fn words_and_bytes_land_where_they_should() {
+        let mem = Mem::heap(8192).unwrap();
+        mem.word(Offset(128))
+            .store(0x0807_0605_0403_0201, Ordering::Relaxed);
+        mem.copy_in(Offset(136), &[9, 10, 11]);
+        let mut bytes = [0; 11];
+        mem.copy_out_torn(Offset(128), &mut bytes);
+        assert_eq!(bytes, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+        let mut unaligned = [0; 9];
+        mem.copy_out_torn(Offset(130), &mut unaligned);
+        assert_eq!(unaligned, [3, 4, 5, 6, 7, 8, 9, 10, 11]);
+        mem.loan(Offset(8189), 3).copy_from_slice(&[1, 2, 3]);
+        assert_eq!(mem.view(Offset(8189), 3), [1, 2, 3]);
+    }
+
+    #[test]
+    #[should_panic(expected = "8 bytes at offset 8192 of a queue of 8192 bytes")]
+    fn a_wild_offset_stops_the_program() {
+        let mem = Mem::heap(8192).unwrap();
+        mem.word(Offset(8192)).load(Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,344 @@
+//! One attached process: its entry in the participant table, its lock, and what it does for the others.
+//!
+//! Relies on `ring` for the words and on `sys` for the locks. Everything a process makes from a [`crate::Queue`] shares
+//! one attachment; it leaves when the last of them is gone.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::layout::geometry::{control, participant};
+use crate::layout::header::Verified;
+use crate::layout::{EntryState, GroupId, NAME_MAX, OwnedWord, OwnerId};
+use crate::mem::Event;
+use crate::ring::{Ring, Swept, Wake};
+use crate::sync::Ordering;
+use crate::sys::{self, ForkGuard};
+
+/// First lock byte: far beyond the end of any file.
+const LOCK_BASE: u64 = 1 << 62;
+/// Lock byte of whoever makes a group.
+const ADMIN_LOCK: u64 = LOCK_BASE + 4096;
+/// How often, at most, the processes of a queue look for dead ones while waiting, in ms.
+const PROBE_EVERY_MS: u64 = 50;
+
+/// Locks that end with their process: on bytes of the file, or, for a queue in heap memory, in a table.
+#[derive(Debug)]
+pub enum Locks {
+    /// OFD locks of this open file.
+    File(File),
+    /// Bytes taken by any attachment, and those of this one.
+    Heap(Arc<Mutex<BTreeSet<u64>>>, Mutex<BTreeSet<u64>>),
+}
+
+impl Locks {
+    fn try_lock(&self, byte: u64) -> io::Result<bool> {
+        match self {
+            Self::File(file) => sys::lock_byte(file, byte),
+            Self::Heap(all, mine) => {
+                let taken = locked(all).insert(byte) || locked(mine).contains(&byte);
+                if taken {
+                    locked(mine).insert(byte);
+                }
+                Ok(taken)
+            }
+        }
+    }
+
+    fn unlock(&self, byte: u64) {
+        match self {
+            // It would be let go with the descriptor anyway.
+            Self::File(file) => drop(sys::unlock_byte(file, byte)),
+            Self::Heap(all, mine) => {
+                locked(mine).remove(&byte);
+                locked(all).remove(&byte);
+            }
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while holding one of these leaves nothing half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Handles of this process, counted.
+#[derive(Debug)]
+struct Handles {
+    members: [u32; 64],
+    producers: u32,
+    leaked: bool,
+}
+
+/// A process attached to a queue.
+#[derive(Debug)]
+pub struct Attachment {
+    ring: Ring,
+    verified: Verified,
+    locks: Locks,
+    fork: ForkGuard,
+    me: OwnerId,
+    word: OwnedWord,
+    handles: Mutex<Handles>,
+    /// Sweeping and making groups, one thread of this process at a time: byte locks do not tell threads apart.
+    admin: Mutex<()>,
+}
+
+/// Why a process could not attach.
+#[derive(Debug)]
+pub enum JoinError {
+    /// No free entry.
+    Full,
+    /// The operating system refused a lock or a page.
+    Io(io::Error),
+}
+
+impl Attachment {
+    /// Takes an entry of the participant table.
+    pub fn join(
+        ring: Ring,
+        verified: Verified,
+        locks: Locks,
+        name: &str,
+    ) -> Result<Arc<Self>, JoinError> {
+        let fork = ForkGuard::get().map_err(JoinError::Io)?;
+        let mut attempt = 0;
+        let (me, word) = loop {
+            if let Some(found) = take_entry(&ring, &locks).map_err(JoinError::Io)? {
+                break found;
+            }
+            // Taken, all of them; the dead among them can be swept.
+            let swept = sweep_dead(&ring, &locks, None);
+            attempt += 1;
+            if swept.participants == 0 || attempt > 8 {
+                return Err(JoinError::Full);
+            }
+        };
+        let entry = ring.geometry().participant(me);
+        let cut = (0..=name.len().min(NAME_MAX))
+            .rev()
+            .find(|&at| name.is_char_boundary(at))
+            .unwrap_or(0);
+        let name = name.get(..cut).unwrap_or_default();
+        ring.mem()
+            .copy_in(entry.plus(participant::NAME), name.as_bytes());
+        let facts = [
+            (participant::NAME_LENGTH, name.len() as u64),
+            (participant::PID, std::process::id().into()),
+            (participant::ATTACHED_NS, sys::wall_ns()),
+        ];
+        for (field, value) in facts {
+            // ORDERING: Relaxed; for people to read only.
+            ring.participant_word(me, field)
+                .store(value, Ordering::Relaxed);
+        }
+        let handles = Handles {
+            members: [0; 64],
+            producers: 0,
+            leaked: false,
+        };
+        let attachment = Self {
+            ring,
+            verified,
+            locks,
+            fork,
+            me,
+            word,
+            handles: Mutex::new(handles),
+            admin: Mutex::new(()),
+        };
+        attachment.sweep();
+        Ok(Arc::new(attachment))
+    }
+
+    /// The queue's words.
+    #[inline]
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// What its header says.
+    pub fn verified(&self) -> &Verified {
+        &self.verified
+    }
+
+    /// This participant.
+    #[inline]
+    pub fn me(&self) -> OwnerId {
+        self.me
+    }
+
+    /// True in a forked child of the process that attached: nothing of it may be used there.
+    #[inline]
+    pub fn is_forked(&self) -> bool {
+        self.fork.is_child()
+    }
+
+    /// The process id a participant gave, for messages to people.
+    pub fn pid_of(&self, id: OwnerId) -> u64 {
+        // ORDERING: Relaxed; for people to read only.
+        self.ring
+            .participant_word(id, participant::PID)
+            .load(Ordering::Relaxed)
+    }
+
+    /// Sweeps every dead participant.
+    pub fn sweep(&self) -> Swept {
+        let _one_at_a_time = locked(&self.admin);
+        sweep_dead(&self.ring, &self.locks, Some(self.me))
+    }
+
+    /// What a process that waits does for all: now and then, one of those waiting looks for the dead.
+    pub fn tick(&self) {
+        let word = self.ring.mem().word(control::LAST_PROBE);
+        // ORDERING: Relaxed; only thins out the looking.
+        let last = word.load(Ordering::Relaxed);
+        let now = sys::monotonic_ms();
+        // ORDERING: Relaxed; as above.
+        if now.wrapping_sub(last) >= PROBE_EVERY_MS && word.replace(last, now, Ordering::Relaxed) {
+            self.sweep();
+        }
+    }
+
+    /// Runs `make` while no other process makes a group; `None` if another one does and does not end.
+    pub fn alone<T>(&self, make: impl FnOnce() -> T) -> Option<T> {
+        let _one_at_a_time = locked(&self.admin);
+        for _ in 0..2000 {
+            if self.locks.try_lock(ADMIN_LOCK).unwrap_or(false) {
+                let made = make();
+                self.locks.unlock(ADMIN_LOCK);
+                return Some(made);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        None
+    }
+
+    /// One more consumer of this process in a group. False: the group is not in use.
+    pub fn join_group(&self, id: GroupId) -> bool {
+        let mut handles = locked(&self.handles);
+        let Some(count) = handles.members.get_mut(usize::from(id.0)) else {
+            return false;
+        };
+        if *count == 0 && !self.ring.join_group(id, self.me) {
+            return false;
+        }
+        *count += 1;
+        true
+    }
+
+    /// One consumer fewer.
+    pub fn leave_group(&self, id: GroupId) {
+        let mut handles = locked(&self.handles);
+        let Some(count) = handles.members.get_mut(usize::from(id.0)) else {
+            return;
+        };
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            self.ring.leave_group(id, self.me);
+        }
+    }
+
+    /// One more ordinary producer of this process.
+    ///
+    /// # Errors
+    /// The participant that is the sole producer.
+    pub fn add_producer(&self) -> Result<(), OwnerId> {
+        let mut handles = locked(&self.handles);
+        if handles.producers == 0 {
+            self.ring.become_producer(self.me)?;
+        }
+        handles.producers += 1;
+        Ok(())
+    }
+
+    /// One ordinary producer fewer.
+    pub fn remove_producer(&self) {
+        let mut handles = locked(&self.handles);
+        handles.producers = handles.producers.saturating_sub(1);
+        if handles.producers == 0 {
+            self.ring.stop_producing(self.me);
+        }
+    }
+
+    /// Guards of this process were leaked: their words have to be swept when it leaves.
+    pub fn note_leak(&self) {
+        locked(&self.handles).leaked = true;
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        // A forked child has neither the mapping nor the lock.
+        if self.is_forked() {
+            return;
+        }
+        if locked(&self.handles).leaked {
+            self.ring.sweep(self.me, self.word);
+            self.ring.wake_all(&Futex);
+        } else {
+            self.ring.leave(self.me, self.word);
+        }
+        self.locks.unlock(LOCK_BASE + u64::from(self.me.0));
+    }
+}
+
+fn take_entry(ring: &Ring, locks: &Locks) -> io::Result<Option<(OwnerId, OwnedWord)>> {
+    for id in ring.geometry().participant_ids() {
+        if ring.participant_state(id).entry_state() != Some(EntryState::Free) {
+            continue;
+        }
+        let byte = LOCK_BASE + u64::from(id.0);
+        if !locks.try_lock(byte)? {
+            continue;
+        }
+        if let Some(word) = ring.join(id) {
+            return Ok(Some((id, word)));
+        }
+        locks.unlock(byte);
+    }
+    Ok(None)
+}
+
+/// Sweeps whoever holds an entry but not its lock. `me` is skipped: asking for one's own lock always succeeds.
+fn sweep_dead(ring: &Ring, locks: &Locks, me: Option<OwnerId>) -> Swept {
+    let mut total = Swept::default();
+    for id in ring
+        .geometry()
+        .participant_ids()
+        .filter(|&id| Some(id) != me)
+    {
+        if ring.participant_state(id).entry_state() != Some(EntryState::Live) {
+            continue;
+        }
+        let byte = LOCK_BASE + u64::from(id.0);
+        // What cannot be asked counts as alive.
+        if !locks.try_lock(byte).unwrap_or(false) {
+            continue;
+        }
+        // It may have left, and another come and gone, before we had the lock.
+        let found = ring.participant_state(id);
+        if found.entry_state() == Some(EntryState::Live) {
+            let swept = ring.sweep(id, found);
+            total.participants += swept.participants;
+            total.holes += swept.holes;
+            total.claims += swept.claims;
+        }
+        locks.unlock(byte);
+    }
+    if total.participants > 0 {
+        ring.wake_all(&Futex);
+    }
+    total
+}
+
+/// Wakes through the kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Futex;
+
+impl Wake for Futex {
+    fn wake(&self, event: Event<'_>, count: i32) -> u64 {
+        sys::futex_wake(event.atomic(), count)
+    }
+}

@@ -1,0 +1,253 @@
+//! Shared groups: a consumer takes messages in order, each with one CAS that also says who holds it.
+//!
+//! Three places are looked at, in this order: what was given back (the ready hint), slots that were still being written
+//! when this consumer stepped over them (its own list), and the walk from its own position. The head hint never passes
+//! a slot that somebody may still have to find.
+
+use super::{Damage, Ring, SlotView};
+use crate::layout::geometry::group;
+use crate::layout::{ClaimState, ClaimWord, GroupId, OwnedWord, OwnerId, ReadyHint};
+use crate::sync::Ordering;
+
+/// Slots being written that one consumer steps over before it rather waits.
+const HOLES_MAX: usize = 64;
+
+/// What one consumer of a shared group knows: its position, and what it has stepped over.
+#[derive(Debug)]
+pub struct Claimer {
+    group: GroupId,
+    owner: OwnerId,
+    position: u64,
+    holes: Vec<u64>,
+    since_hint: u64,
+}
+
+/// A claim: which message, and how often it has now been handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The message.
+    pub sequence: u64,
+    /// Hand-overs counted in the claim word.
+    pub attempt: u8,
+}
+
+impl Claimer {
+    /// The lowest sequence it has not yet passed.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+}
+
+impl Ring {
+    /// A consumer of participant `owner` in a shared group.
+    #[must_use]
+    pub fn claimer(&self, group: GroupId, owner: OwnerId) -> Claimer {
+        Claimer {
+            group,
+            owner,
+            position: self.known_head(group),
+            holes: Vec::with_capacity(HOLES_MAX),
+            since_hint: 0,
+        }
+    }
+
+    fn known_head(&self, group: GroupId) -> u64 {
+        // ORDERING: Acquire; pairs with claim's raise; all below has been claimed once, or aborted.
+        self.group_word(group, group::HEAD)
+            .load(Ordering::Acquire)
+            .max(self.floor(group))
+    }
+
+    /// Claims the oldest message there is. `open` hands it over at once and counts the attempt; else [`Self::open`]
+    /// has to follow.
+    ///
+    /// # Errors
+    /// The file holds what no code writes.
+    pub fn claim(&self, c: &mut Claimer, open: bool) -> Result<Option<Claim>, Damage> {
+        let claim = match self.claim_given_back(c, open)? {
+            Some(claim) => Some(claim),
+            None => match self.claim_hole(c, open) {
+                Some(claim) => Some(claim),
+                None => self.claim_next(c, open)?,
+            },
+        };
+        if claim.is_some() {
+            c.since_hint += 1;
+            if c.since_hint >= self.hint_every {
+                c.since_hint = 0;
+                let head = c
+                    .holes
+                    .iter()
+                    .copied()
+                    .min()
+                    .map_or(c.position, |hole| hole.min(c.position));
+                // ORDERING: Release; pairs with known_head's Acquire. Hint only.
+                self.group_word(c.group, group::HEAD)
+                    .raise(head, Ordering::Release);
+            }
+        }
+        Ok(claim)
+    }
+
+    fn claim_given_back(&self, c: &Claimer, open: bool) -> Result<Option<Claim>, Damage> {
+        let word = self.group_word(c.group, group::READY);
+        // ORDERING: Acquire; pairs with note_ready's Release; the word it points to says Ready.
+        let hint = ReadyHint(word.load(Ordering::Acquire));
+        if !hint.is_some() {
+            return Ok(None);
+        }
+        let floor = self.floor(c.group);
+        let mut sequence = hint.sequence(floor).max(floor);
+        // Bound: a lap above the floor, and every turn passes a claimed or aborted slot.
+        while sequence - floor < self.geo.capacity() {
+            // ORDERING: Acquire; pairs with publish::commit Release; the payload, should we claim it.
+            let raw = OwnedWord(self.slot_word(sequence).load(Ordering::Acquire));
+            match self.slot_view(sequence, raw) {
+                SlotView::Published => {
+                    // ORDERING: Acquire; pairs with settle's Release; the giver-back's attempt count.
+                    let claim =
+                        ClaimWord(self.claim_word(c.group, sequence).load(Ordering::Acquire));
+                    match claim.state_in(self.geo.lap(sequence)) {
+                        Some(ClaimState::Ready) => {
+                            if let Some(claim) = self.take(c, sequence, open) {
+                                // Whatever was given back below meanwhile has moved the version.
+                                // ORDERING: Release; pairs with the load above. Hint only.
+                                let _raced = word.replace(
+                                    hint.0,
+                                    hint.raised_to(sequence + 1).0,
+                                    Ordering::Release,
+                                );
+                                return Ok(Some(claim));
+                            }
+                        }
+                        // Never claimed: everything given back lies below, or its giver-back will say so.
+                        Some(ClaimState::Never) => break,
+                        _ => {}
+                    }
+                }
+                SlotView::Writing | SlotView::Aborted | SlotView::Lapped { .. } => {}
+                SlotView::Free | SlotView::Busy | SlotView::Behind => {
+                    // ORDERING: Release; as above.
+                    let _raced = word.replace(hint.0, hint.cleared().0, Ordering::Release);
+                    return Ok(None);
+                }
+                SlotView::Unknown => return Err(self.slot_damage(sequence, raw, "a slot word")),
+            }
+            sequence += 1;
+        }
+        // ORDERING: Release; as above.
+        let _raced = word.replace(hint.0, hint.raised_to(sequence).0, Ordering::Release);
+        Ok(None)
+    }
+
+    fn claim_hole(&self, c: &mut Claimer, open: bool) -> Option<Claim> {
+        let mut at = 0;
+        // Bound: the list; each turn goes on or shortens it.
+        while let Some(&sequence) = c.holes.get(at) {
+            // ORDERING: Acquire; pairs with publish::commit Release; the payload, should we claim it.
+            let raw = OwnedWord(self.slot_word(sequence).load(Ordering::Acquire));
+            match self.slot_view(sequence, raw) {
+                SlotView::Writing => at += 1,
+                SlotView::Published => {
+                    c.holes.remove(at);
+                    if let Some(claim) = self.take(c, sequence, open) {
+                        return Some(claim);
+                    }
+                }
+                _ => {
+                    c.holes.remove(at);
+                }
+            }
+        }
+        None
+    }
+
+    fn claim_next(&self, c: &mut Claimer, open: bool) -> Result<Option<Claim>, Damage> {
+        // Bound: every turn returns or raises the position, which cannot get past the tail.
+        loop {
+            let sequence = c.position;
+            // ORDERING: Acquire; pairs with publish::commit Release; header and payload; model publish_claim.
+            let raw = OwnedWord(self.slot_word(sequence).load(Ordering::Acquire));
+            match self.slot_view(sequence, raw) {
+                SlotView::Published => {
+                    c.position += 1;
+                    if let Some(claim) = self.take(c, sequence, open) {
+                        return Ok(Some(claim));
+                    }
+                }
+                SlotView::Aborted => c.position += 1,
+                SlotView::Writing => {
+                    // Stepping over pays only if there is something behind it.
+                    if c.holes.len() >= HOLES_MAX || !self.is_taken(sequence + 1) {
+                        return Ok(None);
+                    }
+                    c.holes.push(sequence);
+                    c.position += 1;
+                }
+                SlotView::Lapped { .. } => {
+                    let head = self.known_head(c.group).max(self.advance_floor(c.group));
+                    if head <= sequence {
+                        return Err(self.slot_damage(
+                            sequence,
+                            raw,
+                            "a lap the floor has not passed",
+                        ));
+                    }
+                    c.position = head;
+                }
+                SlotView::Free | SlotView::Busy | SlotView::Behind => return Ok(None),
+                SlotView::Unknown => return Err(self.slot_damage(sequence, raw, "a slot word")),
+            }
+        }
+    }
+
+    fn is_taken(&self, sequence: u64) -> bool {
+        // ORDERING: Relaxed; only decides whether to step over now or at the next call.
+        let raw = OwnedWord(self.slot_word(sequence).load(Ordering::Relaxed));
+        !matches!(
+            self.slot_view(sequence, raw),
+            SlotView::Free | SlotView::Busy | SlotView::Behind
+        )
+    }
+
+    /// One CAS both takes the message and signs for it (I4).
+    fn take(&self, c: &Claimer, sequence: u64, open: bool) -> Option<Claim> {
+        let lap = self.geo.lap(sequence);
+        let word = self.claim_word(c.group, sequence);
+        // ORDERING: Acquire; pairs with settle's Release; the attempts so far.
+        let found = ClaimWord(word.load(Ordering::Acquire));
+        let before = match found.state_in(lap)? {
+            ClaimState::Never => 0,
+            ClaimState::Ready => found.attempt(),
+            ClaimState::Claimed | ClaimState::Opened | ClaimState::Done => return None,
+        };
+        let (attempt, state) = if open {
+            (before.saturating_add(1), ClaimState::Opened)
+        } else {
+            (before, ClaimState::Claimed)
+        };
+        let mine = ClaimWord::new(lap, attempt, c.owner, state);
+        // ORDERING: AcqRel; pairs with settle's Release, and with the sweep's Acquire, which then finds our name; model
+        // claim_claim.
+        word.replace(found.0, mine.0, Ordering::AcqRel)
+            .then_some(Claim { sequence, attempt })
+    }
+
+    /// Hands over a message of a batch: from here on the attempt counts. `None`: somebody took us for dead.
+    pub fn open(&self, c: &Claimer, claim: Claim) -> Option<Claim> {
+        let lap = self.geo.lap(claim.sequence);
+        let attempt = claim.attempt.saturating_add(1);
+        let claimed = ClaimWord::new(lap, claim.attempt, c.owner, ClaimState::Claimed);
+        let opened = ClaimWord::new(lap, attempt, c.owner, ClaimState::Opened);
+        // ORDERING: AcqRel; pairs with the sweep's Acquire; the count stands before the handler runs.
+        self.claim_word(c.group, claim.sequence)
+            .replace(claimed.0, opened.0, Ordering::AcqRel)
+            .then_some(Claim { attempt, ..claim })
+    }
+
+    /// Looks for given-back messages from the floor on, whatever the hint says: for a consumer that has waited in vain.
+    pub fn look_again(&self, group: GroupId) {
+        self.note_ready(group, self.floor(group));
+    }
+}

@@ -1,0 +1,224 @@
+//! Groups: making one so that no producer overwrites what it is going to read, and taking one away.
+//!
+//! Making: `Free -> Joining(me)`, clear the words, set a pin as floor; `-> Pinned(me)`, which gates; raise the generation;
+//! full fence; only then choose the start; `-> Live(me)`. A producer with an older limit goes no further than a lap above
+//! floors it read before its own fence, and the start chosen here is not below those.
+
+use super::Ring;
+use crate::layout::geometry::{control, group, participant};
+use crate::layout::{EntryState, GroupId, OwnedWord, OwnerId};
+use crate::sync::{Ordering, fence};
+
+/// Where a new group starts to read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// At the oldest message some other group has not settled; with no other group, as `Latest`.
+    Earliest,
+    /// At the next message published after the group exists.
+    #[default]
+    Latest,
+    /// At this sequence, which must not be older than `Earliest` nor newer than `Latest`.
+    At(u64),
+}
+
+/// An entry this process is setting up.
+#[derive(Clone, Copy, Debug)]
+pub struct JoiningGroup {
+    /// Which.
+    pub id: GroupId,
+    word: OwnedWord,
+}
+
+/// The sequences a group could have started at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfReach {
+    /// The oldest.
+    pub earliest: u64,
+    /// The newest.
+    pub latest: u64,
+}
+
+const EXCLUSIVE: u64 = 1;
+const EPHEMERAL: u64 = 2;
+
+impl Ring {
+    /// The state word of a group.
+    pub fn group_state(&self, id: GroupId) -> OwnedWord {
+        // ORDERING: Acquire; pairs with finish_group's Release; everything else of the entry.
+        OwnedWord(self.group_word(id, group::STATE).load(Ordering::Acquire))
+    }
+
+    /// True for an exclusive group.
+    pub fn is_exclusive(&self, id: GroupId) -> bool {
+        // ORDERING: Relaxed; written before the state that gates, which the caller has read with Acquire.
+        self.group_word(id, group::FLAGS).load(Ordering::Relaxed) & EXCLUSIVE != 0
+    }
+
+    /// True for a group that vanishes with its last member.
+    pub fn is_ephemeral(&self, id: GroupId) -> bool {
+        // ORDERING: Relaxed; as above.
+        self.group_word(id, group::FLAGS).load(Ordering::Relaxed) & EPHEMERAL != 0
+    }
+
+    /// Reserves a free entry. The caller names it and goes on with [`Self::finish_group`]; one caller at a time, so that
+    /// names stay unique.
+    pub fn begin_group(&self, owner: OwnerId) -> Option<JoiningGroup> {
+        self.geo.group_ids().find_map(|id| {
+            let found = self.group_state(id);
+            let word = OwnedWord::entry(found.tag() + 1, owner, EntryState::Joining);
+            (found.entry_state() == Some(EntryState::Free)
+                // ORDERING: AcqRel; pairs with free_group's Release; the entry's last user is gone, and a sweep finds us.
+                && self.group_word(id, group::STATE).replace(found.0, word.0, Ordering::AcqRel))
+            .then_some(JoiningGroup { id, word })
+        })
+    }
+
+    /// Sets up a reserved entry and puts it to use; returns where it starts.
+    ///
+    /// # Errors
+    /// The chosen start cannot be had; the entry is free again.
+    pub fn finish_group(
+        &self,
+        joining: JoiningGroup,
+        exclusive: bool,
+        ephemeral: bool,
+        start: Start,
+    ) -> Result<u64, OutOfReach> {
+        let JoiningGroup { id, word } = joining;
+        let flags = if exclusive { EXCLUSIVE } else { 0 } | if ephemeral { EPHEMERAL } else { 0 };
+        let set = |field, value| {
+            // ORDERING: Release; pairs with group_state's Acquire; set up before it gates.
+            self.group_word(id, field).store(value, Ordering::Release);
+        };
+        for sequence in 0..self.geo.capacity() {
+            // ORDERING: Release; as above.
+            self.claim_word(id, sequence).store(0, Ordering::Release);
+        }
+        for field in [
+            group::READY,
+            group::DELIVERED,
+            group::REDELIVERED,
+            group::ACKED,
+            group::LOST,
+        ] {
+            set(field, 0);
+        }
+        set(group::FLAGS, flags);
+        // ORDERING: Relaxed; nobody else uses the entry.
+        let owner = OwnedWord(self.group_word(id, group::OWNER).load(Ordering::Relaxed));
+        set(group::OWNER, owner.with_state(EntryState::Free).0);
+        // ORDERING: Acquire; pairs with raise_tail; a pin no higher than any start to come.
+        let pin = self.word(control::TAIL).load(Ordering::Acquire);
+        for field in [group::FLOOR, group::HEAD, group::OPENED, group::START] {
+            set(field, pin);
+        }
+        let pinned = word.with_state(EntryState::Pinned);
+        // ORDERING: SeqCst; Release as above; it gates from here on.
+        self.group_word(id, group::STATE)
+            .store(pinned.0, Ordering::SeqCst);
+        self.bump_generation();
+        // ORDERING: SeqCst fence; pairs with refresh_limit's; model attach_against_cached_limit.
+        fence(Ordering::SeqCst);
+
+        let latest = self.true_tail();
+        let (shared, exclusive) = self.gating();
+        let others = (shared | exclusive) & !id.bit();
+        let earliest = GroupId::in_mask(others)
+            .map(|other| self.floor(other))
+            .min()
+            .unwrap_or(latest);
+        let chosen = match start {
+            Start::Earliest => earliest,
+            Start::Latest => latest,
+            Start::At(sequence) if (earliest..=latest).contains(&sequence) => sequence,
+            Start::At(_) => {
+                self.free_group(id, pinned);
+                return Err(OutOfReach { earliest, latest });
+            }
+        };
+        for field in [group::FLOOR, group::HEAD, group::OPENED, group::START] {
+            set(field, chosen);
+        }
+        let live = word.with_state(EntryState::Live);
+        // ORDERING: Release; pairs with group_state's Acquire; the start.
+        self.group_word(id, group::STATE)
+            .store(live.0, Ordering::Release);
+        Ok(chosen)
+    }
+
+    fn bump_generation(&self) {
+        // ORDERING: AcqRel; pairs with refresh_limit's Acquire; the state of the group that came or went.
+        self.word(control::GENERATION).add(1, Ordering::AcqRel);
+    }
+
+    /// Says that participant `member` consumes in this group. False: the group is not, or no longer, in use.
+    pub fn join_group(&self, id: GroupId, member: OwnerId) -> bool {
+        let word = self.participant_word(member, participant::MEMBER_OF);
+        // ORDERING: AcqRel; with the fence: either close_group's scan sees the bit, or we see Closing.
+        word.set(id.bit(), Ordering::AcqRel);
+        // ORDERING: SeqCst fence; pairs with has_members'.
+        fence(Ordering::SeqCst);
+        if self.group_state(id).entry_state() == Some(EntryState::Live) {
+            return true;
+        }
+        self.leave_group(id, member);
+        false
+    }
+
+    /// Says that it no longer does. An ephemeral group without members is closed, a closing one without members freed.
+    pub fn leave_group(&self, id: GroupId, member: OwnerId) {
+        // ORDERING: AcqRel; pairs with has_members' Acquire; our reads of the group's messages are over.
+        self.participant_word(member, participant::MEMBER_OF)
+            .clear(id.bit(), Ordering::AcqRel);
+        self.reap_group(id);
+    }
+
+    /// Closes an ephemeral group without members, frees a closing one.
+    pub fn reap_group(&self, id: GroupId) {
+        let found = self.group_state(id);
+        match found.entry_state() {
+            Some(EntryState::Live) if self.is_ephemeral(id) && !self.has_members(id) => {
+                self.close_group(id, found);
+            }
+            Some(EntryState::Closing) if !self.has_members(id) => self.free_group(id, found),
+            _ => {}
+        }
+    }
+
+    /// Starts to delete a group; it gates until its last member has left. False: somebody else was quicker.
+    pub fn close_group(&self, id: GroupId, found: OwnedWord) -> bool {
+        let closing = found.with_state(EntryState::Closing);
+        // ORDERING: AcqRel; pairs with join_group's fence and load.
+        let closed = found.entry_state() == Some(EntryState::Live)
+            && self
+                .group_word(id, group::STATE)
+                .replace(found.0, closing.0, Ordering::AcqRel);
+        if closed && !self.has_members(id) {
+            self.free_group(id, closing);
+        }
+        closed
+    }
+
+    fn has_members(&self, id: GroupId) -> bool {
+        // ORDERING: SeqCst fence; pairs with join_group's.
+        fence(Ordering::SeqCst);
+        self.geo.participant_ids().any(|member| {
+            // ORDERING: Acquire; pairs with leave_group's Release; their reads are over.
+            self.participant_word(member, participant::MEMBER_OF)
+                .load(Ordering::Acquire)
+                & id.bit()
+                != 0
+        })
+    }
+
+    pub(super) fn free_group(&self, id: GroupId, found: OwnedWord) {
+        let free = found.with_state(EntryState::Free);
+        // ORDERING: AcqRel; pairs with begin_group's Acquire.
+        if self
+            .group_word(id, group::STATE)
+            .replace(found.0, free.0, Ordering::AcqRel)
+        {
+            self.bump_generation();
+        }
+    }
+}

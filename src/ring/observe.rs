@@ -1,0 +1,152 @@
+//! Looking without taking part: for `inspect`, statistics and tools. Loads only, so it works on a read-only mapping.
+//!
+//! What is copied may be overwritten meanwhile; afterwards the word, the slot a lap on (a sole producer writes it without
+//! marking it first) and the segment's count of emptyings tell.
+
+use super::{Ring, SlotView};
+use crate::layout::geometry::{segment, slot};
+use crate::layout::{ClaimState, ClaimWord, GroupId, OwnedWord, SegmentPointer, SlotHeader};
+use crate::sync::{Ordering, fence};
+use zerocopy::FromBytes;
+
+/// What an observer finds at a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observed {
+    /// Its header; the payload is in the buffer.
+    Message(SlotHeader),
+    /// Not published yet.
+    NotYet,
+    /// Nothing: its producer died.
+    Hole,
+    /// Something newer has taken its place.
+    Overwritten,
+    /// Header or pointer make no sense.
+    Damaged,
+}
+
+/// How the messages of a shared group stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClaimCounts {
+    /// The lowest sequence not settled.
+    pub floor: u64,
+    /// Published and not held by anybody.
+    pub ready: u64,
+    /// Claimed or opened.
+    pub in_flight: u64,
+    /// Settled, above the floor.
+    pub done: u64,
+}
+
+impl Ring {
+    /// Copies the message at `sequence` into `buffer`, if it is still there.
+    pub fn observe(&self, sequence: u64, buffer: &mut Vec<u8>) -> Observed {
+        // ORDERING: Acquire; pairs with publish::commit Release.
+        let before = OwnedWord(self.slot_word(sequence).load(Ordering::Acquire));
+        match self.slot_view(sequence, before) {
+            SlotView::Published => {}
+            SlotView::Aborted => return Observed::Hole,
+            SlotView::Lapped { .. } => return Observed::Overwritten,
+            SlotView::Unknown => return Observed::Damaged,
+            _ => return Observed::NotYet,
+        }
+        let copied = self.observe_bytes(sequence, buffer);
+        // ORDERING: Acquire fence; pairs with reserve's, commit's and try_hold's Release fences: had a new byte been
+        // copied, the word that announces it would show below.
+        fence(Ordering::Acquire);
+        // ORDERING: Relaxed; after the fence.
+        let after = OwnedWord(self.slot_word(sequence).load(Ordering::Relaxed));
+        let last_of_lap = sequence.saturating_add(self.geo.capacity() - 1);
+        // ORDERING: Relaxed; after the fence.
+        let next = OwnedWord(self.slot_word(last_of_lap).load(Ordering::Relaxed));
+        let may_be_written = matches!(
+            self.slot_view(last_of_lap, next),
+            SlotView::Published | SlotView::Aborted | SlotView::Lapped { .. }
+        );
+        if after != before || may_be_written {
+            return Observed::Overwritten;
+        }
+        copied
+    }
+
+    fn observe_bytes(&self, sequence: u64, buffer: &mut Vec<u8>) -> Observed {
+        let start = self.geo.slot(sequence);
+        let mut header = [0; size_of::<SlotHeader>()];
+        self.mem
+            .copy_out_torn(start.plus(slot::HEADER), &mut header);
+        let Ok(header) = SlotHeader::read_from_bytes(&header) else {
+            return Observed::Damaged;
+        };
+        if u64::from(header.length) > self.geo.shape().max_message {
+            return Observed::Damaged;
+        }
+        buffer.resize(header.length as usize, 0);
+        if header.flags & SlotHeader::IN_ARENA == 0 {
+            if u64::from(header.length) > self.geo.inline_max() {
+                return Observed::Damaged;
+            }
+            self.mem.copy_out_torn(start.plus(slot::PAYLOAD), buffer);
+            return Observed::Message(header);
+        }
+        let mut pointer = [0; size_of::<SegmentPointer>()];
+        self.mem
+            .copy_out_torn(start.plus(slot::PAYLOAD), &mut pointer);
+        let Ok(pointer) = SegmentPointer::read_from_bytes(&pointer) else {
+            return Observed::Damaged;
+        };
+        let Some(number) = self.geo.segment_at(pointer.offset, header.length.into()) else {
+            return Observed::Damaged;
+        };
+        self.mem
+            .copy_out_torn(crate::layout::Offset(pointer.offset), buffer);
+        // ORDERING: Acquire fence; pairs with try_hold's Release fence.
+        fence(Ordering::Acquire);
+        // ORDERING: Relaxed; after the fence.
+        let emptied = self
+            .word(self.geo.segment(number).plus(segment::EMPTIED))
+            .load(Ordering::Relaxed);
+        if emptied == pointer.emptied {
+            Observed::Message(header)
+        } else {
+            Observed::Overwritten
+        }
+    }
+
+    /// Counts how the messages of a shared group stand. A lap of loads; each was true at some moment of the scan.
+    pub fn count_claims(&self, id: GroupId, tail: u64) -> ClaimCounts {
+        let mut counts = ClaimCounts {
+            floor: self.floor(id),
+            ..ClaimCounts::default()
+        };
+        let mut at_floor = true;
+        for sequence in counts.floor..tail.min(counts.floor.saturating_add(self.geo.capacity())) {
+            // ORDERING: Acquire; pairs with publish::commit Release.
+            let raw = OwnedWord(self.slot_word(sequence).load(Ordering::Acquire));
+            // ORDERING: Acquire; pairs with take's and settle's Release.
+            let claim = ClaimWord(self.claim_word(id, sequence).load(Ordering::Acquire));
+            let settled = match (
+                self.slot_view(sequence, raw),
+                claim.state_in(self.geo.lap(sequence)),
+            ) {
+                (SlotView::Aborted | SlotView::Lapped { .. }, _) | (_, None) => true,
+                (SlotView::Published, Some(ClaimState::Done)) => {
+                    counts.done += u64::from(!at_floor);
+                    true
+                }
+                (SlotView::Published, Some(ClaimState::Claimed | ClaimState::Opened)) => {
+                    counts.in_flight += 1;
+                    false
+                }
+                (SlotView::Published, Some(ClaimState::Never | ClaimState::Ready)) => {
+                    counts.ready += 1;
+                    false
+                }
+                _ => false,
+            };
+            at_floor &= settled;
+            if at_floor {
+                counts.floor = sequence + 1;
+            }
+        }
+        counts
+    }
+}

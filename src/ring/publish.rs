@@ -1,0 +1,246 @@
+//! Producers: reserve a slot, fill it, commit it; the room there is; dropping the oldest where a queue allows it.
+//!
+//! A producer's position has one invariant: *every slot below it is taken*. From it follows that a publish that begins
+//! after another returned gets a higher sequence.
+
+use super::{Damage, Ring, SlotView};
+use crate::layout::geometry::{control, slot};
+use crate::layout::{ClaimState, ClaimWord, GroupId, OwnedWord, OwnerId, SlotHeader, SlotState};
+use crate::sync::{Ordering, fence};
+use zerocopy::IntoBytes;
+
+/// What one producer knows: its position and how far it may go.
+#[derive(Debug)]
+pub struct Publisher {
+    pub(super) owner: OwnerId,
+    sole: bool,
+    pub(super) next: u64,
+    pub(super) limit: u64,
+    /// Generation the group masks belong to.
+    generation: Option<u64>,
+    shared: u64,
+    exclusive: u64,
+    since_hint: u64,
+    pub(super) segment: u64,
+}
+
+/// Why a message is not in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stuck {
+    /// No room: a group has not settled enough.
+    Full,
+    /// A sweep took this producer for dead and aborted its reservation.
+    Fenced,
+    /// The file holds what no code writes.
+    Damage(Damage),
+}
+
+impl From<Damage> for Stuck {
+    fn from(damage: Damage) -> Self {
+        Self::Damage(damage)
+    }
+}
+
+impl Publisher {
+    /// How many more messages fit for sure.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        self.limit.saturating_sub(self.next)
+    }
+}
+
+impl Ring {
+    /// A producer for participant `owner`. A sole one must have taken the sole-producer word.
+    #[must_use]
+    pub fn publisher(&self, owner: OwnerId, sole: bool) -> Publisher {
+        Publisher {
+            owner,
+            sole,
+            // ORDERING: Acquire; pairs with publish::commit's raise; every slot below is taken.
+            next: self.word(control::TAIL).load(Ordering::Acquire),
+            limit: 0,
+            generation: None,
+            shared: 0,
+            exclusive: 0,
+            since_hint: 0,
+            segment: u64::from(owner.0) % self.geo.segment_count().max(1),
+        }
+    }
+
+    /// Takes the next free slot. Between this and [`Self::commit`] nobody else writes it (I2).
+    ///
+    /// # Errors
+    /// `Full`, or `Damage`.
+    pub fn reserve(&self, p: &mut Publisher) -> Result<u64, Stuck> {
+        let mut sequence = p.next;
+        // Bound: every turn returns, or passes a slot that another producer has taken meanwhile.
+        loop {
+            if sequence >= p.limit {
+                p.next = sequence;
+                self.refresh_limit(p);
+                if sequence >= p.limit {
+                    return Err(Stuck::Full);
+                }
+            }
+            let word = self.slot_word(sequence);
+            // ORDERING: Acquire; pairs with publish::commit Release; a taken slot here means all below are taken.
+            let raw = OwnedWord(word.load(Ordering::Acquire));
+            match self.slot_view(sequence, raw) {
+                SlotView::Free if p.sole => {
+                    p.next = sequence;
+                    return Ok(sequence);
+                }
+                SlotView::Free => {
+                    let mine = OwnedWord::slot(self.geo.lap(sequence), p.owner, SlotState::Writing);
+                    // ORDERING: AcqRel; Acquire as the load above; Release so that who sees it sees all below taken.
+                    if word.replace(raw.0, mine.0, Ordering::AcqRel) {
+                        // ORDERING: Release fence; pairs with observe::copy's Acquire fence; an observer that sees a byte
+                        // of the new payload sees this word too. Free on x86-64.
+                        fence(Ordering::Release);
+                        p.next = sequence + 1;
+                        return Ok(sequence);
+                    }
+                }
+                SlotView::Busy => {
+                    p.next = sequence;
+                    return Err(Stuck::Full);
+                }
+                SlotView::Writing | SlotView::Published | SlotView::Aborted => sequence += 1,
+                SlotView::Lapped { newest } => sequence = newest + 1,
+                SlotView::Behind | SlotView::Unknown => {
+                    return Err(self
+                        .slot_damage(sequence, raw, "a slot word of this lap or the one before")
+                        .into());
+                }
+            }
+        }
+    }
+
+    /// Writes what a reserved slot holds. `payload` is the message, or its pointer into the arena.
+    pub fn fill(&self, sequence: u64, header: &SlotHeader, payload: &[u8]) {
+        let start = self.geo.slot(sequence);
+        self.mem
+            .copy_in(start.plus(slot::HEADER), header.as_bytes());
+        self.mem.copy_in(start.plus(slot::PAYLOAD), payload);
+    }
+
+    /// Makes a reserved and filled slot visible.
+    ///
+    /// # Errors
+    /// `Fenced`: somebody took us for dead; the message is not in the queue.
+    pub fn commit(&self, p: &mut Publisher, sequence: u64) -> Result<(), Stuck> {
+        let lap = self.geo.lap(sequence);
+        let published = OwnedWord::slot(lap, p.owner, SlotState::Published).0;
+        let word = self.slot_word(sequence);
+        if p.sole {
+            // ORDERING: SeqCst (Release part: header and payload); pairs with claim's and cursor's Acquire; SeqCst
+            // against sleep::prepare; model publish_then_sleep.
+            word.swap(published, Ordering::SeqCst);
+            // ORDERING: Release fence; as in reserve: the next payload this producer writes is seen after this word.
+            fence(Ordering::Release);
+            p.next = sequence + 1;
+        } else {
+            let writing = OwnedWord::slot(lap, p.owner, SlotState::Writing).0;
+            // ORDERING: SeqCst (Release part: header and payload); pairs with claim's and cursor's Acquire; SeqCst
+            // against sleep::prepare; models publish_claim, publish_then_sleep.
+            if !word.replace(writing, published, Ordering::SeqCst) {
+                return Err(Stuck::Fenced);
+            }
+        }
+        p.since_hint += 1;
+        if p.since_hint >= self.hint_every {
+            self.raise_tail(p);
+        }
+        Ok(())
+    }
+
+    /// Gives up a reserved slot: everybody skips it.
+    pub fn abort(&self, p: &Publisher, sequence: u64) {
+        if p.sole {
+            return;
+        }
+        let lap = self.geo.lap(sequence);
+        let writing = OwnedWord::slot(lap, p.owner, SlotState::Writing).0;
+        let aborted = OwnedWord::slot(lap, p.owner, SlotState::Aborted).0;
+        // ORDERING: Release; pairs with the next lap's Acquire in reserve; what this producer wrote into the slot is done.
+        if self
+            .slot_word(sequence)
+            .replace(writing, aborted, Ordering::Release)
+        {
+            // ORDERING: Relaxed; a counter.
+            self.word(control::ABORTED).add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells newcomers how far this producer knows the queue to be taken.
+    pub fn raise_tail(&self, p: &mut Publisher) {
+        p.since_hint = 0;
+        // ORDERING: Release; pairs with publisher's Acquire; every slot below is taken. Hint only.
+        self.word(control::TAIL).raise(p.next, Ordering::Release);
+    }
+
+    /// Finds out how far a producer may go: a lap beyond the lowest floor of the groups that gate. With no group, a lap
+    /// beyond its own position.
+    pub fn refresh_limit(&self, p: &mut Publisher) {
+        // Bound: another turn only if a group came or went meanwhile; after 64 the old limit, which is lower, stays.
+        for _ in 0..64 {
+            // ORDERING: Acquire; pairs with groups' AcqRel bump; the states of the groups of this generation.
+            let generation = self.word(control::GENERATION).load(Ordering::Acquire);
+            if p.generation != Some(generation) {
+                (p.shared, p.exclusive) = self.gating();
+                p.generation = Some(generation);
+            }
+            let shared = GroupId::in_mask(p.shared).map(|id| self.advance_floor(id));
+            let exclusive = GroupId::in_mask(p.exclusive).map(|id| self.floor(id));
+            let lowest = shared.chain(exclusive).min().unwrap_or(p.next);
+            // ORDERING: SeqCst fence; pairs with groups::pin's; either the re-read below sees the new group, or that
+            // group chooses its start after seeing the floors used here; model attach_against_cached_limit.
+            fence(Ordering::SeqCst);
+            // ORDERING: Acquire; as above.
+            if self.word(control::GENERATION).load(Ordering::Acquire) == generation {
+                p.limit = lowest.saturating_add(self.geo.capacity());
+                return;
+            }
+        }
+    }
+
+    /// Makes the next refresh look at the group table itself: for a producer that has been stuck.
+    pub fn forget_groups(&self, p: &mut Publisher) {
+        p.generation = None;
+    }
+
+    /// Lossy queues: settles the oldest message of every group that holds this producer back, unless a consumer is
+    /// working on it. True if there may be room now.
+    pub fn drop_oldest(&self, p: &mut Publisher) -> bool {
+        for id in GroupId::in_mask(p.shared) {
+            let oldest = self.advance_floor(id);
+            if oldest.saturating_add(self.geo.capacity()) > p.next {
+                continue;
+            }
+            // ORDERING: Acquire; pairs with publish::commit Release; the slot is whole, so its claim may be judged.
+            let raw = OwnedWord(self.slot_word(oldest).load(Ordering::Acquire));
+            if self.slot_view(oldest, raw) != SlotView::Published {
+                return false;
+            }
+            let lap = self.geo.lap(oldest);
+            let word = self.claim_word(id, oldest);
+            // ORDERING: Acquire; pairs with settle's Release; a giver-back's reads are over before we call it done.
+            let claim = ClaimWord(word.load(Ordering::Acquire));
+            let free = matches!(
+                claim.state_in(lap),
+                Some(ClaimState::Never | ClaimState::Ready)
+            );
+            let done = ClaimWord::new(lap, claim.attempt(), p.owner, ClaimState::Done);
+            // ORDERING: AcqRel; pairs with floor's Acquire; as an ack.
+            if !free || !word.replace(claim.0, done.0, Ordering::AcqRel) {
+                return false;
+            }
+            // ORDERING: Relaxed; a counter.
+            self.group_word(id, crate::layout::geometry::group::LOST)
+                .add(1, Ordering::Relaxed);
+            self.advance_floor(id);
+        }
+        self.refresh_limit(p);
+        p.room() > 0
+    }
+}

@@ -1,0 +1,74 @@
+//! Shared groups: ending a claim. Each is one CAS from exactly what the claim wrote, so a claim that was lost cannot
+//! settle anything.
+
+use super::{Claim, Ring};
+use crate::layout::geometry::group;
+use crate::layout::{ClaimState, ClaimWord, GroupId, OwnerId, ReadyHint};
+use crate::sync::Ordering;
+
+/// How a claim ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settle {
+    /// Done with, for good (I5).
+    Ack,
+    /// Given back; the attempt counts.
+    Nack,
+    /// Given back as if never handed over.
+    Release,
+}
+
+impl Ring {
+    /// Ends an opened claim. False: the claim was no longer `owner`'s.
+    #[must_use = "a claim that was lost has settled nothing"]
+    pub fn settle(&self, group: GroupId, owner: OwnerId, claim: Claim, how: Settle) -> bool {
+        let lap = self.geo.lap(claim.sequence);
+        let opened = ClaimWord::new(lap, claim.attempt, owner, ClaimState::Opened);
+        let (attempt, state) = match how {
+            Settle::Ack => (claim.attempt, ClaimState::Done),
+            Settle::Nack => (claim.attempt, ClaimState::Ready),
+            Settle::Release => (claim.attempt.saturating_sub(1), ClaimState::Ready),
+        };
+        let ended = ClaimWord::new(lap, attempt, owner, state);
+        // ORDERING: SeqCst (Release part: our reads of the payload are over); pairs with floor's Acquire; SeqCst against
+        // sleep::prepare by a producer; models ack_then_reuse, ack_then_sleep.
+        let settled =
+            self.claim_word(group, claim.sequence)
+                .replace(opened.0, ended.0, Ordering::SeqCst);
+        if settled && state == ClaimState::Ready {
+            self.note_ready(group, claim.sequence);
+        }
+        settled
+    }
+
+    /// Gives back a claim of a batch that was never opened.
+    pub fn unclaim(&self, group: GroupId, owner: OwnerId, claim: Claim) {
+        let lap = self.geo.lap(claim.sequence);
+        let claimed = ClaimWord::new(lap, claim.attempt, owner, ClaimState::Claimed);
+        let ready = ClaimWord::new(lap, claim.attempt, owner, ClaimState::Ready);
+        // ORDERING: SeqCst; as in settle, against a sleeping consumer.
+        if self
+            .claim_word(group, claim.sequence)
+            .replace(claimed.0, ready.0, Ordering::SeqCst)
+        {
+            self.note_ready(group, claim.sequence);
+        }
+    }
+
+    /// Lets searchers find what was given back.
+    pub fn note_ready(&self, group: GroupId, sequence: u64) {
+        let word = self.group_word(group, group::READY);
+        // ORDERING: Acquire; pairs with the CAS below by another giver-back.
+        let mut found = word.load(Ordering::Acquire);
+        // Bound: each failure is another process' progress.
+        while let Err(now) =
+            // ORDERING: AcqRel; pairs with claim_given_back's Acquire; the claim word says Ready; model nack_claim.
+            word.exchange(
+                found,
+                ReadyHint(found).lowered_to(sequence).0,
+                Ordering::AcqRel,
+            )
+        {
+            found = now;
+        }
+    }
+}

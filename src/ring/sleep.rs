@@ -1,0 +1,143 @@
+//! Sleeping and waking without lost wake-ups, and without a system call when nobody sleeps.
+//!
+//! A waiter reads the event, says so in the shared bit, fences, looks once more, and sleeps only if the event has not
+//! moved. A publisher, after its commit, reads the bits; for each set one it bumps the event and wakes one sleeper; if
+//! there was none it clears the bit, bumps again and wakes once more, so that a waiter that set its bit just before the
+//! clear sees a new event. A waiter never clears the bit, so a dead one leaves nothing behind. Every sleep is bounded
+//! besides: a process can die between commit and wake, or after being woken.
+//!
+//! The same with one bit for producers that wait for room; there an ack wakes only if the floor has passed it.
+
+use super::Ring;
+use crate::layout::GroupId;
+use crate::layout::geometry::{control, group};
+use crate::mem::{Event, Word};
+use crate::sync::{Ordering, fence};
+
+/// What can be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// A message in a group.
+    Data(GroupId),
+    /// The end of an exclusive group's active consumer.
+    StandBy(GroupId),
+    /// Room for a message.
+    Space,
+}
+
+/// Wakes up to so many sleepers on an event; returns how many there were. The operating system's, or a model's.
+pub trait Wake {
+    /// See the trait.
+    fn wake(&self, event: Event<'_>, count: i32) -> u64;
+}
+
+impl Ring {
+    /// The word sleepers of a channel sleep on.
+    pub fn event(&self, channel: Channel) -> Event<'_> {
+        self.mem.event(match channel {
+            Channel::Data(id) => self.geo.group(id).plus(group::EVENT),
+            Channel::StandBy(id) => self.geo.group(id).plus(group::STANDBY_EVENT),
+            Channel::Space => control::SPACE_EVENT,
+        })
+    }
+
+    fn bit(&self, channel: Channel) -> Option<(Word<'_>, u64)> {
+        match channel {
+            Channel::Data(id) => Some((self.word(control::WAITING), id.bit())),
+            Channel::StandBy(_) => None,
+            Channel::Space => Some((self.word(control::SPACE_WAITING), 1)),
+        }
+    }
+
+    /// Announces a sleeper. It has to look once more, and may then sleep while the event still reads what this returns.
+    #[must_use = "sleeping on any other value loses wake-ups"]
+    pub fn prepare(&self, channel: Channel) -> u32 {
+        // ORDERING: Acquire; pairs with wake_one's bump; what was published before it.
+        let ticket = self.event(channel).load(Ordering::Acquire);
+        if let Some((word, bit)) = self.bit(channel) {
+            // ORDERING: SeqCst; with the fence, against commit or settle: they see the bit, or we see their word.
+            word.set(bit, Ordering::SeqCst);
+        }
+        // ORDERING: SeqCst fence; pairs with the SeqCst write and load of commit and settle; models *_then_sleep.
+        fence(Ordering::SeqCst);
+        ticket
+    }
+
+    fn load_after_write(&self, word: Word<'_>) -> u64 {
+        // Loom takes SeqCst accesses for AcqRel; a fence it understands.
+        #[cfg(slipring_loom)]
+        fence(Ordering::SeqCst);
+        // ORDERING: SeqCst; after a SeqCst write of commit or settle; pairs with prepare; models *_then_sleep.
+        word.load(Ordering::SeqCst)
+    }
+
+    /// After one or more commits: wakes one consumer of each group that may have sleepers.
+    #[inline]
+    pub fn wake_consumers(&self, waker: &impl Wake) {
+        let waiting = self.load_after_write(self.word(control::WAITING));
+        if waiting != 0 {
+            for id in GroupId::in_mask(waiting) {
+                self.wake_one(Channel::Data(id), waker);
+            }
+        }
+    }
+
+    /// After giving something back, or taking one of several: wakes one more consumer of this group.
+    pub fn wake_consumer(&self, id: GroupId, waker: &impl Wake) {
+        if self.load_after_write(self.word(control::WAITING)) & id.bit() != 0 {
+            self.wake_one(Channel::Data(id), waker);
+        }
+    }
+
+    /// After settling `sequence`: wakes one producer if that may have made room.
+    #[inline]
+    pub fn wake_producer_after(&self, id: GroupId, sequence: u64, waker: &impl Wake) {
+        if self.load_after_write(self.word(control::SPACE_WAITING)) != 0 {
+            let floor = if self.is_exclusive(id) {
+                self.floor(id)
+            } else {
+                self.advance_floor(id)
+            };
+            if floor > sequence {
+                self.wake_one(Channel::Space, waker);
+            }
+        }
+    }
+
+    /// After taking only some of the room there was: wakes one more producer.
+    pub fn wake_producer(&self, waker: &impl Wake) {
+        if self.load_after_write(self.word(control::SPACE_WAITING)) != 0 {
+            self.wake_one(Channel::Space, waker);
+        }
+    }
+
+    /// Wakes one sleeper of a channel.
+    pub fn wake_one(&self, channel: Channel, waker: &impl Wake) {
+        let event = self.event(channel);
+        // ORDERING: AcqRel; pairs with prepare's Acquire.
+        event.bump(Ordering::AcqRel);
+        if waker.wake(event, 1) == 0
+            && let Some((word, bit)) = self.bit(channel)
+        {
+            // ORDERING: SeqCst; against prepare's set; whoever set the bit before sees the bump below.
+            word.clear(bit, Ordering::SeqCst);
+            // ORDERING: AcqRel; as above.
+            event.bump(Ordering::AcqRel);
+            waker.wake(event, 1);
+        }
+    }
+
+    /// Wakes everybody: after a sweep, or a change of groups.
+    pub fn wake_all(&self, waker: &impl Wake) {
+        let groups = self
+            .geo
+            .group_ids()
+            .flat_map(|id| [Channel::Data(id), Channel::StandBy(id)]);
+        for channel in groups.chain([Channel::Space]) {
+            let event = self.event(channel);
+            // ORDERING: AcqRel; as in wake_one.
+            event.bump(Ordering::AcqRel);
+            waker.wake(event, i32::MAX);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Repair of what a dead participant left behind.
+//!
+//! The caller holds the dead one's lock, so at most one process sweeps it at a time; every step is an idempotent CAS all
+//! the same (I9), and the entry is freed last, so a sweeper that dies leaves a participant that is still to be swept.
+
+use super::Ring;
+use crate::layout::geometry::{control, group, participant};
+use crate::layout::{ClaimState, ClaimWord, EntryState, GroupId, OwnedWord, OwnerId, SlotState};
+use crate::sync::Ordering;
+
+/// What a sweep found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Dead participants.
+    pub participants: u64,
+    /// Reservations aborted.
+    pub holes: u64,
+    /// Claims given back.
+    pub claims: u64,
+}
+
+impl Ring {
+    /// Repairs everything that names `dead`, whose entry reads `found`, and frees the entry.
+    pub fn sweep(&self, dead: OwnerId, found: OwnedWord) -> Swept {
+        let holes = self.sweep_slots(dead);
+        let mut claims = 0;
+        for id in self.geo.group_ids() {
+            claims += self.sweep_group(id, dead);
+        }
+        self.sweep_segments(dead);
+        self.end_sole(dead);
+        // ORDERING: AcqRel; pairs with join_group's set; the groups it was in.
+        let member_of = self
+            .participant_word(dead, participant::MEMBER_OF)
+            .clear(u64::MAX, Ordering::AcqRel);
+        for id in self.geo.group_ids() {
+            if member_of & id.bit() != 0 || self.group_state(id).owner() == dead {
+                self.reap_group(id);
+            }
+        }
+        self.leave(dead, found);
+        Swept {
+            participants: 1,
+            holes,
+            claims,
+        }
+    }
+
+    fn sweep_slots(&self, dead: OwnerId) -> u64 {
+        let mut holes = 0;
+        for index in 0..self.geo.capacity() {
+            let word = self.slot_word(index);
+            // ORDERING: Acquire; pairs with reserve's Release.
+            let raw = OwnedWord(word.load(Ordering::Acquire));
+            if raw.slot_state() == Some(SlotState::Writing) && raw.owner() == dead {
+                let aborted = OwnedWord::slot(raw.tag(), dead, SlotState::Aborted);
+                // ORDERING: AcqRel; pairs with claim's Acquire.
+                if word.replace(raw.0, aborted.0, Ordering::AcqRel) {
+                    holes += 1;
+                }
+            }
+        }
+        // ORDERING: Relaxed; a counter.
+        self.word(control::ABORTED).add(holes, Ordering::Relaxed);
+        holes
+    }
+
+    fn sweep_group(&self, id: GroupId, dead: OwnerId) -> u64 {
+        let state = self.group_state(id);
+        match state.entry_state() {
+            Some(EntryState::Joining | EntryState::Pinned) if state.owner() == dead => {
+                self.free_group(id, state);
+                return 0;
+            }
+            Some(EntryState::Live | EntryState::Closing) => {}
+            _ => return 0,
+        }
+        if self.is_exclusive(id) {
+            let word = self.group_word(id, group::OWNER);
+            // ORDERING: Acquire; pairs with take_over's Release.
+            let owner = OwnedWord(word.load(Ordering::Acquire));
+            if owner.entry_state() == Some(EntryState::Live) && owner.owner() == dead {
+                // ORDERING: AcqRel; pairs with take_over's Acquire.
+                let _raced = word.replace(
+                    owner.0,
+                    owner.with_state(EntryState::Free).0,
+                    Ordering::AcqRel,
+                );
+            }
+            return 0;
+        }
+        let mut claims = 0;
+        for index in 0..self.geo.capacity() {
+            let word = self.claim_word(id, index);
+            // ORDERING: Acquire; pairs with take's Release.
+            let claim = ClaimWord(word.load(Ordering::Acquire));
+            let held = matches!(
+                claim.state(),
+                Some(ClaimState::Claimed | ClaimState::Opened)
+            );
+            if held && claim.owner() == dead {
+                // The attempt stays: an opened message had begun, a claimed one had not been counted.
+                // ORDERING: AcqRel; pairs with claim_given_back's Acquire.
+                if word.replace(
+                    claim.0,
+                    claim.with_state(ClaimState::Ready).0,
+                    Ordering::AcqRel,
+                ) {
+                    claims += 1;
+                }
+            }
+        }
+        // Always: the dead may have given back a claim and not said so.
+        self.look_again(id);
+        claims
+    }
+}

@@ -1,0 +1,271 @@
+//! One snapshot of a queue's numbers, read without stopping anybody: words that are the truth, and counters that lag.
+
+use std::time::Duration;
+
+use crate::group::name_of;
+use crate::layout::geometry::{control, group, participant, segment};
+use crate::layout::header::Verified;
+use crate::layout::{EntryState, GroupId, NAME_MAX, OwnedWord, OwnerId};
+use crate::ring::{ClaimCounts, Observed, Ring};
+use crate::sync::Ordering;
+use crate::sys;
+
+/// How a queue stands. The numbers are from slightly different moments, and old when you read them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Messages the queue can hold.
+    pub capacity: u64,
+    /// The next sequence to be taken.
+    pub tail: u64,
+    /// Sequences taken since creation, less those aborted: exact but for reservations just being filled.
+    pub published: u64,
+    /// Sequences whose producer died before it published.
+    pub aborted: u64,
+    /// Slots that cannot be reused yet: from the lowest floor of all groups to the tail; 0 without groups.
+    pub depth: u64,
+    /// Bytes of slots and arena in use for them.
+    pub bytes_in_use: u64,
+    /// Bytes of the whole file.
+    pub file_size: u64,
+    /// The groups in use.
+    pub groups: Vec<GroupStats>,
+    /// The attached processes, dead ones included until they are swept.
+    pub participants: Vec<ParticipantStats>,
+}
+
+/// How a group stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupStats {
+    /// Its name.
+    pub name: String,
+    /// One consumer at a time, strict order.
+    pub exclusive: bool,
+    /// Vanishes with its last consumer.
+    pub ephemeral: bool,
+    /// Being deleted; its last members have not gone yet.
+    pub closing: bool,
+    /// Where it started.
+    pub start: u64,
+    /// The oldest sequence not settled: everything below it is.
+    pub floor: u64,
+    /// Messages published and not settled: `ready + in_flight`.
+    pub lag: u64,
+    /// Messages published and held by nobody.
+    pub ready: u64,
+    /// Messages claimed or handed over, and not settled.
+    pub in_flight: u64,
+    /// Processes with consumers in it.
+    pub members: u64,
+    /// In an exclusive group, the participant that is active.
+    pub active: Option<u16>,
+    /// Deliveries, counting every one of a message; lags by up to 64 for each busy consumer.
+    pub delivered: u64,
+    /// Of those, not the first of their message.
+    pub redelivered: u64,
+    /// Messages acked; lags likewise.
+    pub acked: u64,
+    /// Messages dropped for want of room, on a queue that does.
+    pub lost: u64,
+    /// The oldest message not settled, if there is one.
+    pub oldest: Option<u64>,
+    /// How long ago that was published; zero if the queue takes no times.
+    pub oldest_age: Duration,
+}
+
+/// An attached process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ParticipantStats {
+    /// Its entry.
+    pub id: u16,
+    /// Its process id, as it sees itself.
+    pub pid: u64,
+    /// The name it gave.
+    pub name: String,
+    /// Attached at, ns since 1970.
+    pub attached_ns: u64,
+    /// Has ordinary producers.
+    pub producer: bool,
+    /// Is the sole producer.
+    pub sole_producer: bool,
+    /// Names of the groups it has consumers in.
+    pub groups: Vec<String>,
+    /// Messages it published; lags by up to 64 for each busy producer.
+    pub published: u64,
+}
+
+impl Stats {
+    /// Reads them. Loads only: works on a read-only mapping.
+    pub(crate) fn take(ring: &Ring, verified: &Verified) -> Self {
+        let geometry = ring.geometry();
+        let tail = ring.true_tail();
+        // ORDERING: Relaxed; a counter.
+        let aborted = ring.mem().word(control::ABORTED).load(Ordering::Relaxed);
+        let groups: Vec<_> = geometry
+            .group_ids()
+            .filter_map(|id| group_stats(ring, id, tail))
+            .collect();
+        let lowest = groups.iter().map(|group| group.floor).min().unwrap_or(tail);
+        let depth = tail.saturating_sub(lowest).min(geometry.capacity());
+        let taken = tail.saturating_sub(geometry.shape().first_sequence);
+        Self {
+            capacity: geometry.capacity(),
+            tail,
+            published: taken.saturating_sub(aborted),
+            aborted,
+            depth,
+            bytes_in_use: depth * geometry.shape().slot_size + arena_in_use(ring, lowest),
+            file_size: verified.geometry.file_size(),
+            participants: participants(ring, &groups),
+            groups: groups.into_iter().map(|found| found.stats).collect(),
+        }
+    }
+}
+
+/// A group's numbers, and what finding others needs of it.
+struct Found {
+    id: GroupId,
+    floor: u64,
+    stats: GroupStats,
+}
+
+fn group_stats(ring: &Ring, id: GroupId, tail: u64) -> Option<Found> {
+    let state = ring.group_state(id);
+    let closing = match state.entry_state() {
+        Some(EntryState::Live) => false,
+        Some(EntryState::Closing) => true,
+        _ => return None,
+    };
+    // ORDERING: Relaxed; counters and facts that do not change while the group lives.
+    let word = |field| ring.group_word(id, field).load(Ordering::Relaxed);
+    let exclusive = ring.is_exclusive(id);
+    let counts = if exclusive {
+        cursor_counts(ring, id, tail)
+    } else {
+        ring.count_claims(id, tail)
+    };
+    let members = ring.geometry().participant_ids().filter(|&member| {
+        // ORDERING: Relaxed; for people to read only.
+        ring.participant_word(member, participant::MEMBER_OF)
+            .load(Ordering::Relaxed)
+            & id.bit()
+            != 0
+    });
+    let owner = OwnedWord(word(group::OWNER));
+    let active =
+        (exclusive && owner.entry_state() == Some(EntryState::Live)).then_some(owner.owner().0);
+    let lag = counts.ready + counts.in_flight;
+    let oldest = (lag > 0).then_some(counts.floor);
+    let stats = GroupStats {
+        name: name_of(ring, id),
+        exclusive,
+        ephemeral: ring.is_ephemeral(id),
+        closing,
+        start: word(group::START),
+        floor: counts.floor,
+        lag,
+        ready: counts.ready,
+        in_flight: counts.in_flight,
+        members: members.count() as u64,
+        active,
+        delivered: word(group::DELIVERED),
+        redelivered: word(group::REDELIVERED),
+        acked: word(group::ACKED),
+        lost: word(group::LOST),
+        oldest,
+        oldest_age: oldest.map_or(Duration::ZERO, |sequence| age(ring, sequence)),
+    };
+    Some(Found {
+        id,
+        floor: counts.floor,
+        stats,
+    })
+}
+
+fn cursor_counts(ring: &Ring, id: GroupId, tail: u64) -> ClaimCounts {
+    let floor = ring.floor(id);
+    // ORDERING: Relaxed; for people to read only.
+    let opened = ring
+        .group_word(id, group::OPENED)
+        .load(Ordering::Relaxed)
+        .clamp(floor, tail.max(floor));
+    ClaimCounts {
+        floor,
+        ready: tail.saturating_sub(opened),
+        in_flight: opened - floor,
+        done: 0,
+    }
+}
+
+fn age(ring: &Ring, sequence: u64) -> Duration {
+    match ring.observe(sequence, &mut Vec::new()) {
+        Observed::Message(header) if header.timestamp != 0 => {
+            Duration::from_nanos(sys::wall_ns().saturating_sub(header.timestamp))
+        }
+        _ => Duration::ZERO,
+    }
+}
+
+fn arena_in_use(ring: &Ring, lowest: u64) -> u64 {
+    let geometry = ring.geometry();
+    (0..geometry.segment_count())
+        .map(|number| {
+            let entry = geometry.segment(number);
+            // ORDERING: Relaxed; for people to read only.
+            let until = ring
+                .mem()
+                .word(entry.plus(segment::USED_UNTIL))
+                .load(Ordering::Relaxed);
+            // ORDERING: Relaxed; for people to read only.
+            let bump = ring
+                .mem()
+                .word(entry.plus(segment::BUMP))
+                .load(Ordering::Relaxed);
+            if until > lowest {
+                bump.min(geometry.segment_size())
+            } else {
+                0
+            }
+        })
+        .sum()
+}
+
+fn participants(ring: &Ring, groups: &[Found]) -> Vec<ParticipantStats> {
+    // ORDERING: Relaxed; for people to read only.
+    let sole = OwnedWord(ring.mem().word(control::SOLE).load(Ordering::Relaxed));
+    let live = |id: &OwnerId| ring.participant_state(*id).entry_state() == Some(EntryState::Live);
+    ring.geometry()
+        .participant_ids()
+        .filter(live)
+        .map(|id| {
+            // ORDERING: Relaxed; for people to read only.
+            let word = |field| ring.participant_word(id, field).load(Ordering::Relaxed);
+            let member_of = word(participant::MEMBER_OF);
+            ParticipantStats {
+                id: id.0,
+                pid: word(participant::PID),
+                name: participant_name(ring, id, word(participant::NAME_LENGTH)),
+                attached_ns: word(participant::ATTACHED_NS),
+                producer: word(participant::PRODUCES) != 0,
+                sole_producer: sole.entry_state() == Some(EntryState::Live) && sole.owner() == id,
+                groups: groups
+                    .iter()
+                    .filter(|group| member_of & group.id.bit() != 0)
+                    .map(|group| group.stats.name.clone())
+                    .collect(),
+                published: word(participant::PUBLISHED),
+            }
+        })
+        .collect()
+}
+
+fn participant_name(ring: &Ring, id: OwnerId, length: u64) -> String {
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(NAME_MAX).min(NAME_MAX)];
+    ring.mem().copy_out_torn(
+        ring.geometry().participant(id).plus(participant::NAME),
+        &mut bytes,
+    );
+    String::from_utf8_lossy(&bytes).into_owned()
+}

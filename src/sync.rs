@@ -1,0 +1,13 @@
+//! The only door to atomics: core's in a normal build, loom's in a model-checking one.
+//!
+//! Relies on nothing of ours. `mem` builds its words from these types; nothing else names them.
+
+#[cfg(not(slipring_loom))]
+pub use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+#[cfg(slipring_loom)]
+pub use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+#[cfg(not(slipring_loom))]
+pub use core::hint::spin_loop;
+#[cfg(slipring_loom)]
+pub use loom::thread::yield_now as spin_loop;

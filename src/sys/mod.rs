@@ -1,0 +1,35 @@
+//! What the operating system is asked for: sleep and wake, who is alive, file blocks, clocks, random bytes.
+//!
+//! Relies on nix and libc. `queue`, `participant` and `wait` rely on it; `ring` must not. One file per platform behind
+//! the same functions: Linux has them all; elsewhere the fallback attaches to nothing and says so.
+
+#[cfg(all(target_os = "linux", not(slipring_fallback)))]
+mod linux;
+#[cfg(all(target_os = "linux", not(slipring_fallback)))]
+pub use linux::{
+    allocate, boot_id, filesystem_without_locks, futex_wait, futex_wake, link_unnamed, lock_byte,
+    open_unnamed, unlock_byte, wiped_on_fork,
+};
+
+#[cfg(any(not(target_os = "linux"), slipring_fallback))]
+mod fallback;
+#[cfg(any(not(target_os = "linux"), slipring_fallback))]
+pub use fallback::{
+    allocate, boot_id, filesystem_without_locks, futex_wait, futex_wake, link_unnamed, lock_byte,
+    open_unnamed, unlock_byte, wiped_on_fork,
+};
+
+mod clock;
+mod fork;
+pub use clock::{coarse_wall_ns, monotonic_ms, wall_ns};
+pub use fork::ForkGuard;
+
+use std::fs::File;
+use std::io::{self, Read};
+
+/// 16 bytes nobody can guess.
+pub fn random_id() -> io::Result<[u8; 16]> {
+    let mut id = [0; 16];
+    File::open("/dev/urandom")?.read_exact(&mut id)?;
+    Ok(id)
+}

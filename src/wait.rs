@@ -1,0 +1,128 @@
+//! Waiting: spin, park, time out; and while waiting, look after the dead.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use crate::participant::Attachment;
+use crate::ring::Channel;
+use crate::sync::spin_loop;
+use crate::sys;
+
+/// How a producer or consumer waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WaitStrategy {
+    /// Never sleep: the lowest latency, for the price of a core.
+    BusySpin,
+    /// Look for some tens of microseconds, then sleep. On a machine with one CPU, as `Park`.
+    #[default]
+    SpinThenPark,
+    /// Sleep at once: the least CPU.
+    Park,
+}
+
+/// Looks before a spinner parks. One costs a few ns and a pause of the CPU, 10 to 40 ns.
+const SPINS: u32 = 1000;
+/// Looks of a busy spinner between two glances at the clock.
+const SPINS_PER_CLOCK: u32 = 1 << 12;
+/// The shortest and longest sleep: everybody looks again by itself, at different times, since whoever was to wake it may
+/// have died.
+const SLEEP_MS: (u64, u64) = (25, 50);
+
+/// When to give up.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// Never.
+    pub const NEVER: Self = Self(None);
+
+    /// In so long; never, if that is further than clocks go.
+    pub fn after(timeout: Duration) -> Self {
+        Self(Instant::now().checked_add(timeout))
+    }
+
+    fn remaining(self) -> Duration {
+        self.0.map_or(Duration::MAX, |at| {
+            at.saturating_duration_since(Instant::now())
+        })
+    }
+}
+
+/// Why an attempt is made: `Again` after a wait in vain, when hints are not to be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// As always.
+    Fresh,
+    /// After a sleep that nobody ended.
+    Again,
+}
+
+/// Something that can be waited for.
+pub trait Waitable {
+    /// What comes of it.
+    type Output;
+    /// What can go wrong.
+    type Error;
+
+    /// Tries; `None`: not yet.
+    fn attempt(&mut self, attempt: Attempt) -> Result<Option<Self::Output>, Self::Error>;
+
+    /// What to sleep on.
+    fn channel(&self) -> Channel;
+}
+
+/// Tries until it succeeds, fails or the time is over (`None`). The flag says whether it slept.
+pub fn wait<W: Waitable>(
+    attachment: &Attachment,
+    strategy: WaitStrategy,
+    deadline: Deadline,
+    waitable: &mut W,
+) -> Result<Option<(W::Output, bool)>, W::Error> {
+    let spins = match strategy {
+        WaitStrategy::BusySpin => SPINS_PER_CLOCK,
+        WaitStrategy::SpinThenPark if cpus() > 1 => SPINS,
+        WaitStrategy::SpinThenPark | WaitStrategy::Park => 1,
+    };
+    let mut attempt = Attempt::Fresh;
+    let mut slept = false;
+    // Bound: the deadline; each turn takes a clock's glance or a sleep.
+    loop {
+        for _ in 0..spins {
+            if let Some(output) = waitable.attempt(attempt)? {
+                return Ok(Some((output, slept)));
+            }
+            attempt = Attempt::Fresh;
+            spin_loop();
+        }
+        let remaining = deadline.remaining();
+        if remaining.is_zero() {
+            return Ok(None);
+        }
+        if strategy == WaitStrategy::BusySpin {
+            attachment.tick();
+            continue;
+        }
+        let channel = waitable.channel();
+        let ring = attachment.ring();
+        let ticket = ring.prepare(channel);
+        if let Some(output) = waitable.attempt(Attempt::Fresh)? {
+            return Ok(Some((output, slept)));
+        }
+        let sleep = jittered_sleep().min(remaining);
+        slept = true;
+        if !sys::futex_wait(ring.event(channel).atomic(), ticket, sleep) {
+            attempt = Attempt::Again;
+        }
+        attachment.tick();
+    }
+}
+
+fn jittered_sleep() -> Duration {
+    let (shortest, longest) = SLEEP_MS;
+    Duration::from_millis(shortest + (sys::wall_ns() >> 10) % (longest - shortest))
+}
+
+fn cpus() -> usize {
+    static CPUS: OnceLock<usize> = OnceLock::new();
+    *CPUS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
