@@ -27,6 +27,15 @@ pub struct NewFile {
 impl NewFile {
     /// Allocates the file and writes its header.
     pub fn create(target: &Path, verified: &Verified, mode: u32) -> Result<Self, OpenError> {
+        Self::create_by(sys::open_unnamed, target, verified, mode)
+    }
+
+    fn create_by(
+        open_unnamed: impl Fn(&Path, u32) -> io::Result<File>,
+        target: &Path,
+        verified: &Verified,
+        mode: u32,
+    ) -> Result<Self, OpenError> {
         let size = verified.geometry.file_size();
         let fail = |operation| {
             move |source| OpenError::new(target, OpenErrorKind::from_io(operation, size, source))
@@ -35,7 +44,7 @@ impl NewFile {
             return Err(OpenError::new(target, OpenErrorKind::AlreadyExists));
         }
         let directory = directory_of(target);
-        let (file, temporary) = match sys::open_unnamed(directory, mode) {
+        let (file, temporary) = match open_unnamed(directory, mode) {
             Ok(file) => (file, None),
             Err(error) if has_no_unnamed_files(&error) => {
                 let (file, path) =
@@ -208,4 +217,44 @@ pub fn remove(path: &Path) -> Result<(), OpenError> {
         },
     }
     std::fs::remove_file(path).map_err(fail("removing the file"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+
+    #[test]
+    fn where_files_need_names_the_temporary_one_is_gone_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("queue");
+        let verified = Verified {
+            geometry: Options::default().capacity(2).geometry().unwrap(),
+            full_policy: Default::default(),
+            timestamps: Default::default(),
+            queue_id: [1; 16],
+            boot_id: [2; 16],
+            created_ns: 3,
+        };
+        let names = || std::fs::read_dir(dir.path()).unwrap().count();
+        let create = || {
+            let refused = |_: &Path, _| Err(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
+            NewFile::create_by(refused, &target, &verified, 0o640)
+        };
+        let abandoned = create().unwrap();
+        assert_eq!(names(), 1, "a temporary name");
+        drop(abandoned);
+        assert_eq!(names(), 0);
+
+        let (first, second) = (create().unwrap(), create().unwrap());
+        first.publish().unwrap();
+        let late = second.publish().unwrap_err();
+        assert!(matches!(late.kind(), OpenErrorKind::AlreadyExists));
+        assert_eq!(names(), 1);
+        let (file, found) = open(&target, true).unwrap();
+        assert_eq!(found, verified);
+        assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o640);
+        remove(&target).unwrap();
+        assert_eq!(names(), 0);
+    }
 }

@@ -191,10 +191,14 @@ impl Options {
         let slot_size = self.slot_size.unwrap_or(128);
         let inline = slot_size.saturating_sub(SLOT_HEADER);
         let max_message = self.max_message.unwrap_or(256 << 10);
+        // An absurd length is not this line's to refuse.
+        let rounded = max_message
+            .checked_next_multiple_of(4096)
+            .unwrap_or(max_message);
         let default_arena = if max_message <= inline {
             0
         } else {
-            max_message.next_multiple_of(4096).saturating_mul(16)
+            rounded.saturating_mul(16)
         };
         Geometry::new(Shape {
             capacity: self.capacity.unwrap_or(4096),

@@ -171,6 +171,12 @@ impl Ring {
             let raw = OwnedWord(self.slot_word(sequence).load(Ordering::Acquire));
             match self.slot_view(sequence, raw) {
                 SlotView::Published => {
+                    // Its producer may have published a slot we stepped over before it published this one.
+                    if !c.holes.is_empty()
+                        && let Some(claim) = self.claim_hole(c, open)
+                    {
+                        return Ok(Some(claim));
+                    }
                     c.position += 1;
                     if let Some(claim) = self.take(c, sequence, open) {
                         return Ok(Some(claim));

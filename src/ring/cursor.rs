@@ -1,8 +1,8 @@
 //! Exclusive groups: one active consumer, strict order, no claim words on the way. The floor is the cursor.
 //!
 //! What the active consumer has handed over and not settled lies in `[floor, OPENED)`. A successor turns that range into
-//! attempts in the claim words (used for nothing else in such a group), so that a message that kills its consumer is
-//! counted.
+//! attempts in the claim words, so that a message that kills its consumer is counted. Beside that, claim words only hold
+//! what was given back, and acks that came before those of older messages.
 
 use std::collections::VecDeque;
 
@@ -22,16 +22,14 @@ pub struct Cursor {
     settled: u64,
     /// One past the highest sequence the shared OPENED word covers.
     opened: u64,
-    /// Below this, a claim word may hold earlier attempts.
-    retried_until: u64,
+    /// Below this, a claim word may say something of a sequence.
+    noted_until: u64,
     /// Sequences whose guard exists, ascending: their bytes are being looked at (I3).
     held: VecDeque<u64>,
-    /// Acked, above `settled`.
-    early: Vec<u64>,
     /// Raised when order restarts from a message given back; guards of before are then stale.
-    epoch: u32,
-    /// Guards older than the epoch are good only below this.
-    rewound_to: u64,
+    epoch: u64,
+    /// Where order restarted from, with the epoch that began so: older guards are good only below.
+    restarts: Vec<(u64, u64)>,
 }
 
 /// A message handed over, and the epoch its guard belongs to.
@@ -40,7 +38,7 @@ pub struct Handed {
     /// Which, and how often.
     pub claim: Claim,
     /// Of the cursor.
-    pub epoch: u32,
+    pub epoch: u64,
 }
 
 impl Ring {
@@ -63,8 +61,16 @@ impl Ring {
         // From the top, lowering OPENED as we go: dying here leaves the rest to the next successor.
         // Bound: a lap; what is open is above the floor.
         for sequence in (settled..opened.min(settled + self.geo.capacity())).rev() {
-            let attempt = self.attempts_before(id, sequence).saturating_add(1);
-            self.note_attempt(id, owner, sequence, attempt);
+            let (attempts, state) = self.noted(id, sequence);
+            if state != ClaimState::Done {
+                self.note(
+                    id,
+                    owner,
+                    sequence,
+                    attempts.saturating_add(1),
+                    ClaimState::Ready,
+                );
+            }
             // ORDERING: Release; pairs with the Acquire above; the attempt is counted first.
             self.group_word(id, group::OPENED)
                 .store(sequence, Ordering::Release);
@@ -75,27 +81,27 @@ impl Ring {
             position: settled,
             settled,
             opened: settled,
-            // What the one before gave back by itself is counted in the words too, as far as a lap.
-            retried_until: settled + self.geo.capacity(),
+            // What the one before gave back or acked early is noted too, as far as a lap.
+            noted_until: settled + self.geo.capacity(),
             held: VecDeque::new(),
-            early: Vec::new(),
             epoch: 0,
-            rewound_to: u64::MAX,
+            restarts: Vec::new(),
         })
     }
 
-    fn attempts_before(&self, id: GroupId, sequence: u64) -> u8 {
-        // ORDERING: Acquire; pairs with note_attempt's Release.
+    /// What a claim word says of a sequence: attempts so far, and `Ready` or `Done`; or `Never`.
+    fn noted(&self, id: GroupId, sequence: u64) -> (u8, ClaimState) {
+        // ORDERING: Acquire; pairs with note's Release.
         let word = ClaimWord(self.claim_word(id, sequence).load(Ordering::Acquire));
         match word.state_in(self.geo.lap(sequence)) {
-            Some(ClaimState::Never) | None => 0,
-            Some(_) => word.attempt(),
+            Some(state) if state != ClaimState::Never => (word.attempt(), state),
+            _ => (0, ClaimState::Never),
         }
     }
 
-    fn note_attempt(&self, id: GroupId, owner: OwnerId, sequence: u64, attempt: u8) {
-        let word = ClaimWord::new(self.geo.lap(sequence), attempt, owner, ClaimState::Ready);
-        // ORDERING: Release; pairs with attempts_before's Acquire.
+    fn note(&self, id: GroupId, owner: OwnerId, sequence: u64, attempts: u8, state: ClaimState) {
+        let word = ClaimWord::new(self.geo.lap(sequence), attempts, owner, state);
+        // ORDERING: Release; pairs with noted's Acquire.
         self.claim_word(id, sequence)
             .store(word.0, Ordering::Release);
     }
@@ -113,8 +119,9 @@ impl Ring {
             match self.slot_view(sequence, raw) {
                 SlotView::Published => {
                     c.position = sequence + 1;
-                    if c.early.is_empty() || !c.early.contains(&sequence) {
-                        return Ok(Some(self.hand(c, sequence)));
+                    match self.noted_by_any(c, sequence) {
+                        (_, ClaimState::Done) => {}
+                        (attempts, _) => return Ok(Some(self.hand(c, sequence, attempts))),
                     }
                 }
                 SlotView::Aborted => {
@@ -133,24 +140,29 @@ impl Ring {
         }
     }
 
-    fn hand(&self, c: &mut Cursor, sequence: u64) -> Handed {
+    /// As [`Self::noted`], without looking where nothing can be.
+    #[inline]
+    fn noted_by_any(&self, c: &Cursor, sequence: u64) -> (u8, ClaimState) {
+        if sequence < c.noted_until {
+            self.noted(c.group, sequence)
+        } else {
+            (0, ClaimState::Never)
+        }
+    }
+
+    fn hand(&self, c: &mut Cursor, sequence: u64, attempts: u8) -> Handed {
         if sequence >= c.opened {
             c.opened = sequence + 1;
             // ORDERING: Release; pairs with take_over's Acquire; stands before the handler runs.
             self.group_word(c.group, group::OPENED)
                 .store(c.opened, Ordering::Release);
         }
-        let before = if sequence < c.retried_until {
-            self.attempts_before(c.group, sequence)
-        } else {
-            0
-        };
         let at = c.held.partition_point(|&held| held <= sequence);
         c.held.insert(at, sequence);
         Handed {
             claim: Claim {
                 sequence,
-                attempt: before.saturating_add(1),
+                attempt: attempts.saturating_add(1),
             },
             epoch: c.epoch,
         }
@@ -161,8 +173,10 @@ impl Ring {
     pub fn cursor_valid(&self, c: &Cursor, handed: Handed) -> bool {
         let sequence = handed.claim.sequence;
         sequence >= c.settled
-            && !c.early.contains(&sequence)
-            && (handed.epoch == c.epoch || sequence < c.rewound_to)
+            && self.noted_by_any(c, sequence).1 != ClaimState::Done
+            && c.restarts
+                .iter()
+                .all(|&(epoch, from)| epoch <= handed.epoch || sequence < from)
     }
 
     /// Settles a valid guard; the guard must be ended with [`Self::cursor_end`] as well.
@@ -170,7 +184,10 @@ impl Ring {
         let Claim { sequence, attempt } = handed.claim;
         match how {
             Settle::Ack if sequence == c.settled => self.settle_until(c, sequence + 1),
-            Settle::Ack => c.early.push(sequence),
+            Settle::Ack => {
+                self.note(c.group, c.owner, sequence, attempt, ClaimState::Done);
+                c.noted_until = c.noted_until.max(sequence + 1);
+            }
             Settle::Nack => self.rewind(c, sequence, attempt),
             Settle::Release => self.rewind(c, sequence, attempt.saturating_sub(1)),
         }
@@ -183,8 +200,9 @@ impl Ring {
             return None;
         }
         let sequence = handed.claim.sequence;
-        let counted = c.early.iter().filter(|&&early| early < sequence).count() as u64;
-        let acked = sequence + 1 - c.settled - counted;
+        let acked = (c.settled..=sequence)
+            .filter(|&s| self.noted_by_any(c, s).1 != ClaimState::Done && !self.is_aborted(s))
+            .count() as u64;
         self.settle_until(c, sequence + 1);
         Some(acked)
     }
@@ -196,23 +214,21 @@ impl Ring {
             c.held.remove(at);
         }
         if c.held.is_empty() {
-            c.rewound_to = u64::MAX;
+            c.restarts.clear();
         }
         self.store_floor(c);
     }
 
     fn settle_until(&self, c: &mut Cursor, sequence: u64) {
         c.settled = sequence;
-        // Bound: what was acked early, and aborted slots already passed.
-        while c.settled < c.position {
-            if let Some(at) = c.early.iter().position(|&early| early == c.settled) {
-                c.early.swap_remove(at);
-            } else if !self.is_aborted(c.settled) {
-                break;
-            }
+        // Bound: a lap; nothing is noted, or aborted and passed, further ahead.
+        while self.noted_by_any(c, c.settled).1 == ClaimState::Done
+            || (c.settled < c.position && self.is_aborted(c.settled))
+        {
             c.settled += 1;
         }
-        c.early.retain(|&early| early >= c.settled);
+        // What was acked before order restarted may reach beyond the new position.
+        c.position = c.position.max(c.settled);
         self.store_floor(c);
     }
 
@@ -237,13 +253,13 @@ impl Ring {
     }
 
     /// Order restarts at `sequence`.
-    fn rewind(&self, c: &mut Cursor, sequence: u64, attempt: u8) {
-        self.note_attempt(c.group, c.owner, sequence, attempt);
-        c.retried_until = c.retried_until.max(c.position);
+    fn rewind(&self, c: &mut Cursor, sequence: u64, attempts: u8) {
+        self.note(c.group, c.owner, sequence, attempts, ClaimState::Ready);
+        c.noted_until = c.noted_until.max(sequence + 1);
         c.position = sequence;
         c.opened = sequence;
-        c.epoch = c.epoch.wrapping_add(1);
-        c.rewound_to = c.rewound_to.min(sequence);
+        c.epoch += 1;
+        c.restarts.push((c.epoch, sequence));
         // ORDERING: Release; pairs with take_over's Acquire; the attempt is noted first.
         self.group_word(c.group, group::OPENED)
             .store(sequence, Ordering::Release);

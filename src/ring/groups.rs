@@ -122,11 +122,9 @@ impl Ring {
 
         let latest = self.true_tail();
         let (shared, exclusive) = self.gating();
-        let others = (shared | exclusive) & !id.bit();
-        let earliest = GroupId::in_mask(others)
-            .map(|other| self.floor(other))
-            .min()
-            .unwrap_or(latest);
+        let shared = GroupId::in_mask(shared & !id.bit()).map(|other| self.advance_floor(other));
+        let exclusive = GroupId::in_mask(exclusive & !id.bit()).map(|other| self.floor(other));
+        let earliest = shared.chain(exclusive).min().unwrap_or(latest);
         let chosen = match start {
             Start::Earliest => earliest,
             Start::Latest => latest,

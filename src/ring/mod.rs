@@ -1,4 +1,135 @@
-//! HEAD_PLACEHOLDER
+//! THE PROTOCOL. Read this page, then `docs/format.md`; the rest of the folder is these rules in code.
+//!
+//! Relies on `mem` (atomic words and byte copies by offset), `layout` and `sync`. No operating system, no time, no
+//! threads, no `unsafe`: the same code runs on a mapped file, on heap memory, under loom and under numbered crash points.
+//!
+//! # 1. The idea
+//! 1. The truth is in per-slot words. Tail, head, floor and the ready hint only save searching: they may lag, and never
+//!    run ahead.
+//! 2. One CAS both takes and signs: whatever the dead leave behind names its owner.
+//! 3. The kernel says who is dead (a lock per participant, see `participant.rs`); nothing here decides by time.
+//! 4. A slot is reserved only for the copy of a short payload; long ones are composed in the arena before.
+//! 5. Consumers never write slots; producers never write claim words, but for dropping the oldest on a lossy queue.
+//!
+//! # 2. Who there is
+//! A *participant* is an attached process, a number with a lock. It makes [`Publisher`]s, [`Claimer`]s (shared groups)
+//! and [`Cursor`]s (exclusive groups): plain values of one thread each, holding a position and nothing that others need.
+//! A *sweeper* is any participant holding a dead one's lock.
+//!
+//! # 3. Words and states
+//! Slot word `{ lap, owner, state }`, for the sequence that lap and index imply:
+//!
+//! ```text
+//!            producer's CAS               owner's CAS
+//!   Free ---------------------> Writing ---------------> Published --+
+//!  (Empty, or a terminal        | sweeper's CAS,                     | next lap, when every gating
+//!   state of the lap before)    v owner dead                         | group's floor has passed (I1)
+//!     ^                       Aborted ---------------------------+   |
+//!     +----------------------------------------------------------+---+
+//! ```
+//!
+//! A sole producer skips `Writing`: it fills the free slot and swaps the word to `Published`.
+//!
+//! Claim word `{ lap, attempt, owner, state }`, one per slot and shared group; an older lap reads as `Never`:
+//!
+//! ```text
+//!   Never --CAS--> Opened(1, me) --CAS--> Done            single claim, ack
+//!   Never --CAS--> Claimed(0, me) --CAS--> Opened(1, me)  batch: counted when handed over
+//!   Opened(n, me) --CAS--> Ready(n)      nack             Opened(n, me) --CAS--> Ready(n-1)   release
+//!   Claimed(n, me) --CAS--> Ready(n)     batch dropped    Ready(n) --CAS--> Opened(n+1, me)   claimed again
+//!   Opened(n, dead), Claimed(n, dead) --sweeper's CAS--> Ready(n)
+//! ```
+//!
+//! Exclusive group: `OWNER { incarnation, participant, Free | Live }`; `FLOOR` is the cursor, stored by the owner after
+//! processing; `OPENED` is one past the highest sequence handed over. A successor turns `[FLOOR, OPENED)` into attempts
+//! in the claim words, from the top, lowering `OPENED` as it goes.
+//!
+//! Group `Free -> Joining(me) -> Pinned(me) -> Live -> Closing -> Free` (see `groups.rs`); it gates, that is holds
+//! producers back, from `Pinned` to `Closing`. Segment `Free | Closing (open) -> Live (held by me) -> Closing`.
+//! Participant and sole producer `Free <-> Live(me)`.
+//!
+//! # 4. Invariants
+//! * **I1** a slot is reused for lap n+1 only when the floor of every gating group has passed lap n.
+//! * **I2** between reserve and commit only the owner writes the slot; while a segment is held, only its holder writes
+//!   beyond its bump.
+//! * **I3** a published slot's bytes do not change while a claim on it is held, or a guard of an exclusive consumer exists.
+//! * **I4** each (group, sequence) has at most one claim.
+//! * **I5** `Done` is final for its lap.
+//! * **I6** a hint never exceeds the truth: all slots below the tail are taken; all messages of a group below its head
+//!   have been claimed once; all below its floor are settled; nothing given back lies below the ready hint, once its
+//!   giver has returned.
+//! * **I7** a participant number is reused only after no word names it (terminal slot and claim words apart, where the
+//!   owner is only told).
+//! * **I8** a segment is emptied only when every sequence that points into it is below all floors.
+//! * **I9** every repair step is an idempotent CAS.
+//! * **I10** a sequence is never used twice.
+//!
+//! Order: a publish that begins after another returned gets a higher sequence, since every slot below a producer's
+//! position is taken. A shared group claims in order, but for slots still being written, which it steps over; before it
+//! claims behind one it looks at those again, so each producer's messages are first claimed in the order it published
+//! them.
+//!
+//! # 5. Who may touch what
+//! | bytes | written by | when |
+//! |---|---|---|
+//! | slot word | any producer | free, by CAS |
+//! | | its owner | `Writing`, by CAS |
+//! | | a sweeper | `Writing` by a dead owner, by CAS |
+//! | slot header and payload | the owner | `Writing`; a sole producer: while free |
+//! | claim word | any consumer of the group | not claimed, or `Ready`, by CAS |
+//! | | its owner | `Claimed`, `Opened`, by CAS |
+//! | | a sweeper | the same of a dead owner, by CAS |
+//! | | a producer of a lossy queue | the oldest, not claimed or `Ready`, by CAS to `Done` |
+//! | | an exclusive group's owner | attempts of what it takes over or gives back |
+//! | tail, head | anybody | only up, to what it has seen |
+//! | floor | anybody (shared) | only up, over what is settled |
+//! | | the owner (exclusive) | what is settled and not looked at |
+//! | ready hint | who gives back | down, next version |
+//! | | who searched | up or cleared, by CAS on the full value |
+//! | segment bytes, bump, emptied | its holder | held |
+//! | participant entry | the holder of its lock | |
+//!
+//! # 6. Ordering
+//! Data is handed over by Release and Acquire on one word; each access says so in its ORDERING line. SeqCst stands in two
+//! places only.
+//!
+//! | hand-over | Release | Acquire | carries |
+//! |---|---|---|---|
+//! | a message | commit's CAS (`publish.rs`) | the slot load of claim and cursor | header, payload, segment |
+//! | a settled message | settle's CAS, the cursor's swap | the claim load of `is_settled`, the floor load | the reader has finished |
+//! | that, to others | the raise of `advance_floor` | the floor load | the same |
+//! | a claim given back | settle's CAS | the claim load of `take` | the attempt |
+//! | its place | `note_ready`'s CAS | the hint load of `claim_given_back` | the word says `Ready` |
+//! | a segment | `open_segment`'s CAS | `try_hold`'s load | bump, used-until |
+//! | a group | `finish_group`'s store | `group_state`'s load | floor, flags, cleared words |
+//! | a cursor | `hand_over`'s CAS, the sweep | `take_over`'s load | floor, opened, attempts |
+//!
+//! SeqCst: (1) commit or settle, then the waiter bits, against a waiter's bit, then the slot (`sleep.rs`); (2) a group's
+//! pin and generation, then the floors, against a producer's floors, then the generation (`groups.rs`, `publish.rs`); of
+//! the same shape, on cold paths: a member's bit against a group's closing, and a producer's flag against a sole one's
+//! word. An observer's copies are bracketed by fences (`observe.rs`).
+//!
+//! # 7. What a death leaves
+//! | died | what stands | who repairs, how |
+//! |---|---|---|
+//! | before reserve's CAS | nothing | |
+//! | from there to commit | `Writing(dead)` | sweep: `Aborted`; everybody skips it |
+//! | sole producer, anywhere | at most the sole-producer word | sweep: free |
+//! | after commit, before the tail hint | a message beyond the hint | every walk finds it |
+//! | after commit, before waking | a message, sleepers | a sleep is bounded and looks again |
+//! | holding a segment | `Live(dead)`; bump counted before commit | sweep: used until the tail, open |
+//! | after a claim | `Claimed` or `Opened(dead)` | sweep: `Ready`, attempt kept |
+//! | after giving back, before the hint | `Ready`, not hinted | sweep sets the hints to the floors; a consumer that waited in vain does too |
+//! | after an ack, before waking a producer | settled | a sleep is bounded and looks again |
+//! | active in an exclusive group | `OWNER` live, range open | sweep: free; the successor counts the range |
+//! | taking over | part of the range counted, `OPENED` lowered so far | the next successor counts the rest (one message may be counted twice) |
+//! | making a group | `Joining` or `Pinned(dead)` | sweep: free, generation |
+//! | deleting one | `Closing` | its last member, or a sweep of it, frees it |
+//! | freeing one, before the generation | free, still in producers' masks | a producer that waited in vain reads the table |
+//! | joining | `Live`, lock free | sweep |
+//! | leaving | the same, or nothing | sweep |
+//! | sweeping | part of it done, lock free again | the next sweep does all of it |
+
 mod arena;
 mod claim;
 mod cursor;
