@@ -528,11 +528,14 @@ impl Waitable for Next<'_> {
 
     fn attempt(&mut self, attempt: Attempt) -> Result<Option<Handed>, ClaimError> {
         let consumer = self.consumer;
-        if attempt == Attempt::Again
+        if attempt != Attempt::Fresh
             && !consumer.attachment.is_forked()
-            && matches!(*consumer.mode.borrow(), Mode::Shared(_))
+            && let Mode::Shared(claimer) = &mut *consumer.mode.borrow_mut()
         {
-            consumer.ring().look_again(consumer.group);
+            consumer.ring().be_thorough(claimer);
+            if attempt == Attempt::Again {
+                consumer.ring().look_again(consumer.group);
+            }
         }
         consumer.next(self.open)
     }

@@ -441,11 +441,11 @@ impl Sender {
         payload: &[u8],
     ) -> Result<u64, Stuck> {
         let ring = attachment.ring();
-        let sequence = ring.reserve(&mut self.publisher)?;
-        ring.fill(sequence, header, payload);
-        ring.commit(&mut self.publisher, sequence)?;
+        let reserved = ring.reserve(&mut self.publisher)?;
+        ring.fill(reserved, header, payload);
+        ring.commit(&mut self.publisher, reserved)?;
         self.uncounted += 1;
-        Ok(sequence)
+        Ok(reserved.sequence)
     }
 
     fn place_segment(
@@ -459,12 +459,12 @@ impl Sender {
             flags: SlotHeader::IN_ARENA,
             ..*header
         };
-        let sequence = ring.reserve(&mut self.publisher)?;
-        ring.use_segment(held, sequence);
-        ring.fill(sequence, &header, held.pointer().as_bytes());
-        ring.commit(&mut self.publisher, sequence)?;
+        let reserved = ring.reserve(&mut self.publisher)?;
+        ring.use_segment(held, reserved.sequence);
+        ring.fill(reserved, &header, held.pointer().as_bytes());
+        ring.commit(&mut self.publisher, reserved)?;
         self.uncounted += 1;
-        Ok(sequence)
+        Ok(reserved.sequence)
     }
 
     fn try_hold(

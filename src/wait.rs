@@ -53,6 +53,8 @@ impl Deadline {
 pub enum Attempt {
     /// As always.
     Fresh,
+    /// The last look before a sleep.
+    BeforeSleep,
     /// After a sleep that nobody ended.
     Again,
 }
@@ -87,12 +89,19 @@ pub fn wait<W: Waitable>(
     let mut slept = false;
     // Bound: the deadline; each turn takes a clock's glance or a sleep.
     loop {
-        for _ in 0..spins {
+        for look in 0..spins {
             if let Some(output) = waitable.attempt(attempt)? {
                 return Ok(Some((output, slept)));
             }
             attempt = Attempt::Fresh;
-            spin_loop();
+            let pauses = if waitable.channel() == Channel::Space {
+                1 << look.min(6)
+            } else if strategy == WaitStrategy::BusySpin {
+                0
+            } else {
+                1
+            };
+            (0..pauses).for_each(|_| spin_loop());
         }
         let remaining = deadline.remaining();
         if remaining.is_zero() {
@@ -105,7 +114,7 @@ pub fn wait<W: Waitable>(
         let channel = waitable.channel();
         let ring = attachment.ring();
         let ticket = ring.prepare(channel);
-        if let Some(output) = waitable.attempt(Attempt::Fresh)? {
+        if let Some(output) = waitable.attempt(Attempt::BeforeSleep)? {
             return Ok(Some((output, slept)));
         }
         let sleep = jittered_sleep().min(remaining);

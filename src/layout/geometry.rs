@@ -49,6 +49,7 @@ pub struct Geometry {
     participants: u64,
     groups: u64,
     claims: u64,
+    reservations: u64,
     segments: u64,
     slots: u64,
     arena: u64,
@@ -287,12 +288,13 @@ impl Geometry {
             expected: "small enough for the file to stay below 2^62 bytes",
         };
         let claims_size = u64::from(shape.max_groups)
-            .checked_mul(Self::claims_stride(shape.capacity))
+            .checked_mul(Self::words_stride(shape.capacity))
             .ok_or(too_large("capacity", shape.capacity))?;
         let participants = HEADER_SIZE + CONTROL_SIZE;
         let groups = participants + u64::from(shape.max_participants) * PARTICIPANT_SIZE;
         let claims = groups + u64::from(shape.max_groups) * GROUP_SIZE;
-        let segments = claims + claims_size;
+        let reservations = claims + claims_size;
+        let segments = reservations + Self::words_stride(shape.capacity);
         let slots = align_up(segments + segment_count * SEGMENT_SIZE, PAGE)
             .ok_or(too_large("arena_size", shape.arena_size))?;
         let arena = shape
@@ -313,6 +315,7 @@ impl Geometry {
             participants,
             groups,
             claims,
+            reservations,
             segments,
             slots,
             arena,
@@ -320,7 +323,7 @@ impl Geometry {
         })
     }
 
-    const fn claims_stride(capacity: u64) -> u64 {
+    const fn words_stride(capacity: u64) -> u64 {
         (capacity * 8).next_multiple_of(LINE)
     }
 
@@ -376,9 +379,16 @@ impl Geometry {
         let group = group.0 as u64 % self.shape.max_groups as u64;
         Offset(
             self.claims
-                + group * Self::claims_stride(self.shape.capacity)
+                + group * Self::words_stride(self.shape.capacity)
                 + self.index(sequence) * 8,
         )
+    }
+
+    /// The reservation word of a sequence.
+    #[inline]
+    #[must_use]
+    pub const fn reservation(&self, sequence: u64) -> Offset {
+        Offset(self.reservations + self.index(sequence) * 8)
     }
 
     /// Start of a participant entry.
@@ -450,12 +460,13 @@ impl Geometry {
 
     /// Starts of the regions, for `docs/format.md` and for tools.
     #[must_use]
-    pub const fn regions(&self) -> [(&'static str, u64); 7] {
+    pub const fn regions(&self) -> [(&'static str, u64); 8] {
         [
             ("control", HEADER_SIZE),
             ("participants", self.participants),
             ("groups", self.groups),
             ("claims", self.claims),
+            ("reservations", self.reservations),
             ("segments", self.segments),
             ("slots", self.slots),
             ("arena", self.arena),

@@ -2,7 +2,7 @@
 //!
 //! Relies on the newtypes of `layout`; `ring` is the only user. No mask or shift stands anywhere else.
 //!
-//! * [`OwnedWord`] `{ tag:48, owner:12, state:4 }`: slots (the tag is the lap), participants, groups, segments, the sole
+//! * [`OwnedWord`] `{ tag:48, owner:12, state:4 }`: slots and reservations (the tag is the lap), participants, groups, segments, the sole
 //!   producer and the owner of an exclusive group (the tag is an incarnation, raised at every change of hands).
 //! * [`ClaimWord`] `{ lap:40, attempt:8, owner:12, state:4 }`: one per slot and group.
 //! * [`ReadyHint`] `{ sequence:47, some:1, version:16 }`: where the lowest given-back message of a group may be.
@@ -51,21 +51,21 @@ const fn state_of(raw: u64) -> u8 {
     state
 }
 
-/// State of a slot for the lap in its word.
+/// State of a slot, or of its reservation, for the lap in the word.
 ///
-/// | state | meaning | leaves by |
-/// |---|---|---|
-/// | `Empty` | fresh file | a producer's CAS to `Writing` |
-/// | `Writing` | reserved by its owner | the owner's CAS to `Published`; a sweeper's to `Aborted`, once the owner is dead |
-/// | `Published` | whole and visible | a producer's CAS, next lap, when every group's floor has passed |
-/// | `Aborted` | a hole that everybody skips | the same |
+/// | state | of | meaning | leaves by |
+/// |---|---|---|---|
+/// | `Empty` | both | fresh file | the first reservation, the first message |
+/// | `Taken` | reservation | its owner fills the slot for this lap, or has done so | a producer's CAS, next lap, when every group's floor has passed |
+/// | `Published` | slot | whole and visible | the commit, or abort, of the next lap |
+/// | `Aborted` | slot | a hole that everybody skips | the same |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SlotState {
     /// Never written.
     Empty = 0,
-    /// Reserved, being filled.
-    Writing = 1,
+    /// Reserved.
+    Taken = 1,
     /// Holds a message.
     Published = 2,
     /// Holds nothing; its producer died.
@@ -143,7 +143,7 @@ impl OwnedWord {
     pub const fn slot_state(self) -> Option<SlotState> {
         match state_of(self.0) {
             0 => Some(SlotState::Empty),
-            1 => Some(SlotState::Writing),
+            1 => Some(SlotState::Taken),
             2 => Some(SlotState::Published),
             3 => Some(SlotState::Aborted),
             _ => None,

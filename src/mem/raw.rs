@@ -160,6 +160,40 @@ impl Mem {
         }
     }
 
+    /// Asks for the cache line at `offset`, to be read soon. A hint: does nothing where there is no such instruction.
+    #[inline]
+    pub fn prefetch(&self, offset: Offset) {
+        let line = self.at(offset, 1, 1);
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: prefetching reads nothing architecturally; the address is in bounds besides.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast_const().cast()) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _no_such_instruction = line;
+    }
+
+    /// The same, to be written soon.
+    #[inline]
+    pub fn prefetch_write(&self, offset: Offset) {
+        let line = self.at(offset, 1, 1);
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        {
+            // SAFETY: as above; a CPU without it takes the instruction for a no-op. The intrinsic would fall back to a
+            // prefetch for reading unless the whole program is built for newer CPUs.
+            unsafe {
+                std::arch::asm!(
+                    "prefetchw [{line}]",
+                    line = in(reg) line.as_ptr(),
+                    options(nostack, preserves_flags, readonly)
+                );
+            }
+        }
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+        let _no_such_instruction = line;
+    }
+
     /// The bytes at `offset`, in place. The caller has them pinned (I3) for as long as it keeps the slice.
     #[inline]
     pub fn view(&self, offset: Offset, length: u32) -> &[u8] {

@@ -6,11 +6,13 @@
 
 use super::{Damage, Ring, SlotView};
 use crate::layout::geometry::group;
-use crate::layout::{ClaimState, ClaimWord, GroupId, OwnedWord, OwnerId, ReadyHint};
+use crate::layout::{ClaimState, ClaimWord, GroupId, OwnerId, ReadyHint};
 use crate::sync::Ordering;
 
 /// Slots being written that one consumer steps over before it rather waits.
 const HOLES_MAX: usize = 64;
+/// Polls in vain between two looks for messages behind more than one slot being written.
+const POLLS_PER_LOOK: u32 = 16;
 
 /// What one consumer of a shared group knows: its position, and what it has stepped over.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub struct Claimer {
     position: u64,
     holes: Vec<u64>,
     since_hint: u64,
+    /// Polls in vain.
+    polls: u32,
 }
 
 /// A claim: which message, and how often it has now been handed over.
@@ -49,6 +53,7 @@ impl Ring {
             position: self.known_head(group),
             holes: Vec::with_capacity(HOLES_MAX),
             since_hint: 0,
+            polls: 1,
         }
     }
 
@@ -57,6 +62,11 @@ impl Ring {
         self.group_word(group, group::HEAD)
             .load(Ordering::Acquire)
             .max(self.floor(group))
+    }
+
+    /// Makes the next claim in vain a thorough one: for a consumer about to sleep.
+    pub fn be_thorough(&self, c: &mut Claimer) {
+        c.polls = 0;
     }
 
     /// Claims the oldest message there is. `open` hands it over at once and counts the attempt; else [`Self::open`]
@@ -101,9 +111,8 @@ impl Ring {
         let mut sequence = hint.sequence(floor).max(floor);
         // Bound: a lap above the floor, and every turn passes a claimed or aborted slot.
         while sequence - floor < self.geo.capacity() {
-            // ORDERING: Acquire; pairs with publish::commit Release; the payload, should we claim it.
-            let raw = OwnedWord(self.slot_word(sequence).load(Ordering::Acquire));
-            match self.slot_view(sequence, raw) {
+            let (raw, view) = self.load_slot(sequence);
+            match view {
                 SlotView::Published => {
                     // ORDERING: Acquire; pairs with settle's Release; the giver-back's attempt count.
                     let claim =
@@ -126,11 +135,13 @@ impl Ring {
                         _ => {}
                     }
                 }
-                SlotView::Writing | SlotView::Aborted | SlotView::Lapped { .. } => {}
-                SlotView::Free | SlotView::Busy | SlotView::Behind => {
-                    // ORDERING: Release; as above.
-                    let _raced = word.replace(hint.0, hint.cleared().0, Ordering::Release);
-                    return Ok(None);
+                SlotView::Aborted | SlotView::Lapped { .. } => {}
+                SlotView::Empty | SlotView::Earlier(_) => {
+                    if self.newest_taken(sequence).is_none() {
+                        // ORDERING: Release; as above.
+                        let _raced = word.replace(hint.0, hint.cleared().0, Ordering::Release);
+                        return Ok(None);
+                    }
                 }
                 SlotView::Unknown => return Err(self.slot_damage(sequence, raw, "a slot word")),
             }
@@ -145,10 +156,8 @@ impl Ring {
         let mut at = 0;
         // Bound: the list; each turn goes on or shortens it.
         while let Some(&sequence) = c.holes.get(at) {
-            // ORDERING: Acquire; pairs with publish::commit Release; the payload, should we claim it.
-            let raw = OwnedWord(self.slot_word(sequence).load(Ordering::Acquire));
-            match self.slot_view(sequence, raw) {
-                SlotView::Writing => at += 1,
+            match self.load_slot(sequence).1 {
+                SlotView::Empty | SlotView::Earlier(_) => at += 1,
                 SlotView::Published => {
                     c.holes.remove(at);
                     if let Some(claim) = self.take(c, sequence, open) {
@@ -167,9 +176,8 @@ impl Ring {
         // Bound: every turn returns or raises the position, which cannot get past the tail.
         loop {
             let sequence = c.position;
-            // ORDERING: Acquire; pairs with publish::commit Release; header and payload; model publish_claim.
-            let raw = OwnedWord(self.slot_word(sequence).load(Ordering::Acquire));
-            match self.slot_view(sequence, raw) {
+            let (raw, view) = self.load_slot(sequence);
+            match view {
                 SlotView::Published => {
                     // Its producer may have published a slot we stepped over before it published this one.
                     if !c.holes.is_empty()
@@ -183,14 +191,6 @@ impl Ring {
                     }
                 }
                 SlotView::Aborted => c.position += 1,
-                SlotView::Writing => {
-                    // Stepping over pays only if there is something behind it.
-                    if c.holes.len() >= HOLES_MAX || !self.is_taken(sequence + 1) {
-                        return Ok(None);
-                    }
-                    c.holes.push(sequence);
-                    c.position += 1;
-                }
                 SlotView::Lapped { .. } => {
                     let head = self.known_head(c.group).max(self.advance_floor(c.group));
                     if head <= sequence {
@@ -202,19 +202,29 @@ impl Ring {
                     }
                     c.position = head;
                 }
-                SlotView::Free | SlotView::Busy | SlotView::Behind => return Ok(None),
+                SlotView::Empty | SlotView::Earlier(_) => {
+                    if c.holes.len() >= HOLES_MAX || !self.is_hole(c, sequence) {
+                        self.expect_message(sequence);
+                        return Ok(None);
+                    }
+                    c.holes.push(sequence);
+                    c.position += 1;
+                }
                 SlotView::Unknown => return Err(self.slot_damage(sequence, raw, "a slot word")),
             }
         }
     }
 
-    fn is_taken(&self, sequence: u64) -> bool {
-        // ORDERING: Relaxed; only decides whether to step over now or at the next call.
-        let raw = OwnedWord(self.slot_word(sequence).load(Ordering::Relaxed));
-        !matches!(
-            self.slot_view(sequence, raw),
-            SlotView::Free | SlotView::Busy | SlotView::Behind
-        )
+    /// Whether there is, or may be, something behind a slot without a message. The reservation words would tell at once,
+    /// but reading them at every poll would take them from the producers each time.
+    fn is_hole(&self, c: &mut Claimer, sequence: u64) -> bool {
+        let behind = self.load_slot(sequence + 1).1;
+        if !matches!(behind, SlotView::Empty | SlotView::Earlier(_)) {
+            return true;
+        }
+        let look = c.polls.is_multiple_of(POLLS_PER_LOOK);
+        c.polls = c.polls.wrapping_add(1);
+        look && self.newest_taken(sequence).is_some()
     }
 
     /// One CAS both takes the message and signs for it (I4).

@@ -114,9 +114,8 @@ impl Ring {
         // Bound: every turn returns or passes an aborted or acked slot; a lap at most.
         loop {
             let sequence = c.position;
-            // ORDERING: Acquire; pairs with publish::commit Release; header and payload; model publish_cursor.
-            let raw = OwnedWord(self.slot_word(sequence).load(Ordering::Acquire));
-            match self.slot_view(sequence, raw) {
+            let (raw, view) = self.load_slot(sequence);
+            match view {
                 SlotView::Published => {
                     c.position = sequence + 1;
                     match self.noted_by_any(c, sequence) {
@@ -130,7 +129,8 @@ impl Ring {
                         self.settle_until(c, sequence + 1);
                     }
                 }
-                SlotView::Writing | SlotView::Free | SlotView::Busy | SlotView::Behind => {
+                SlotView::Empty | SlotView::Earlier(_) => {
+                    self.expect_message(sequence);
                     return Ok(None);
                 }
                 SlotView::Lapped { .. } | SlotView::Unknown => {
@@ -233,9 +233,7 @@ impl Ring {
     }
 
     fn is_aborted(&self, sequence: u64) -> bool {
-        // ORDERING: Acquire; pairs with the abort's Release.
-        let raw = OwnedWord(self.slot_word(sequence).load(Ordering::Acquire));
-        self.slot_view(sequence, raw) == SlotView::Aborted
+        self.load_slot(sequence).1 == SlotView::Aborted
     }
 
     fn store_floor(&self, c: &Cursor) {

@@ -2,7 +2,7 @@
 
 use super::{Ring, SlotView};
 use crate::layout::geometry::{control, group};
-use crate::layout::{ClaimState, ClaimWord, EntryState, GroupId, OwnedWord};
+use crate::layout::{ClaimState, ClaimWord, EntryState, GroupId};
 use crate::sync::Ordering;
 
 impl Ring {
@@ -37,10 +37,8 @@ impl Ring {
             // A later lap: our floor is old, and the slot has been settled long since.
             None => claim.laps_ahead_of(self.geo.lap(sequence)) > 0,
             Some(ClaimState::Never) => {
-                // ORDERING: Acquire; pairs with the abort's Release; nobody writes the slot any more.
-                let raw = OwnedWord(self.slot_word(sequence).load(Ordering::Acquire));
                 matches!(
-                    self.slot_view(sequence, raw),
+                    self.load_slot(sequence).1,
                     SlotView::Aborted | SlotView::Lapped { .. }
                 )
             }
@@ -70,16 +68,9 @@ impl Ring {
         // ORDERING: Acquire; pairs with publish::raise_tail; every slot below is taken.
         let mut sequence = self.word(control::TAIL).load(Ordering::Acquire);
         // Bound: producers cannot get more than a lap beyond the lowest floor; each turn passes a taken slot.
-        loop {
-            // ORDERING: Acquire; pairs with reserve's and commit's Release; a taken slot: all below are taken.
-            let raw = OwnedWord(self.slot_word(sequence).load(Ordering::Acquire));
-            match self.slot_view(sequence, raw) {
-                SlotView::Writing | SlotView::Published | SlotView::Aborted => sequence += 1,
-                SlotView::Lapped { newest } => sequence = newest + 1,
-                SlotView::Free | SlotView::Busy | SlotView::Behind | SlotView::Unknown => {
-                    return sequence;
-                }
-            }
+        while let Some(taken) = self.newest_taken(sequence) {
+            sequence = taken + 1;
         }
+        sequence
     }
 }

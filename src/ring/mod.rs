@@ -149,13 +149,14 @@ pub use cursor::{Cursor, Handed};
 pub use groups::{JoiningGroup, OutOfReach, Start};
 #[cfg(not(slipring_loom))]
 pub use observe::{ClaimCounts, Observed};
-pub use publish::{Publisher, Stuck};
+pub use publish::{Publisher, Reserved, Stuck};
 pub use settle::Settle;
 pub use sleep::{Channel, Wake};
 pub use sweep::Swept;
 
 use crate::layout::{FormatError, Geometry, GroupId, Offset, OwnedWord, OwnerId, SlotState};
 use crate::mem::{Mem, Word};
+use crate::sync::Ordering;
 
 /// One queue's memory and where everything lies in it.
 #[derive(Debug)]
@@ -190,19 +191,15 @@ impl From<Damage> for FormatError {
 /// What a slot's word says to somebody who is at a position that maps to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SlotView {
-    /// Not taken yet in this lap, and takeable.
-    Free,
-    /// Not taken yet in this lap; still being written in the one before.
-    Busy,
-    /// More than a lap behind: the position is not one that could have been reached.
-    Behind,
-    /// Taken in this lap, being written.
-    Writing,
+    /// Fresh file.
+    Empty,
+    /// Of an earlier lap: nothing in this one yet. True if it is the lap before.
+    Earlier(bool),
     /// Holds this position's message.
     Published,
     /// Holds nothing in this lap.
     Aborted,
-    /// Taken in a later lap, for the sequence `newest`.
+    /// Of a later lap, for the sequence `newest`.
     Lapped {
         /// The highest sequence known to be taken here.
         newest: u64,
@@ -250,6 +247,11 @@ impl Ring {
     }
 
     #[inline]
+    fn reservation(&self, sequence: u64) -> Word<'_> {
+        self.word(self.geo.reservation(sequence))
+    }
+
+    #[inline]
     fn claim_word(&self, group: GroupId, sequence: u64) -> Word<'_> {
         self.word(self.geo.claim(group, sequence))
     }
@@ -268,25 +270,65 @@ impl Ring {
 
     #[inline]
     fn slot_view(&self, sequence: u64, raw: OwnedWord) -> SlotView {
-        let Some(state) = raw.slot_state() else {
-            return SlotView::Unknown;
-        };
-        match (raw.laps_ahead_of(self.geo.lap(sequence)), state) {
-            (_, SlotState::Empty) => SlotView::Free,
-            (0, SlotState::Writing) => SlotView::Writing,
-            (0, SlotState::Published) => SlotView::Published,
-            (0, SlotState::Aborted) => SlotView::Aborted,
-            (-1, SlotState::Writing) => SlotView::Busy,
-            (-1, _) => SlotView::Free,
-            (ahead @ 1.., _) => {
-                // Saturating: in a scribbled file the lap can be anything.
-                let beyond = ahead.unsigned_abs().saturating_mul(self.geo.capacity());
-                SlotView::Lapped {
-                    newest: sequence.saturating_add(beyond).min(u64::MAX - 1),
-                }
-            }
-            _ => SlotView::Behind,
+        match (raw.laps_ahead_of(self.geo.lap(sequence)), raw.slot_state()) {
+            (_, Some(SlotState::Empty)) => SlotView::Empty,
+            (0, Some(SlotState::Published)) => SlotView::Published,
+            (0, Some(SlotState::Aborted)) => SlotView::Aborted,
+            (_, Some(SlotState::Taken) | None) => SlotView::Unknown,
+            (ahead @ ..0, _) => SlotView::Earlier(ahead == -1),
+            (ahead, _) => SlotView::Lapped {
+                newest: self.later(sequence, ahead),
+            },
         }
+    }
+
+    #[inline]
+    fn load_slot(&self, sequence: u64) -> (OwnedWord, SlotView) {
+        // ORDERING: Acquire; pairs with publish::commit Release; header and payload, and that all below are taken;
+        // model publish_claim.
+        let raw = OwnedWord(self.slot_word(sequence).load(Ordering::Acquire));
+        (raw, self.slot_view(sequence, raw))
+    }
+
+    /// The highest sequence known to be taken, at `sequence` or some laps on; `None` if not even `sequence` is.
+    fn newest_taken(&self, sequence: u64) -> Option<u64> {
+        // ORDERING: Acquire; pairs with reserve's and commit's Release; a taken slot here means all below are taken.
+        let taken = OwnedWord(self.reservation(sequence).load(Ordering::Acquire));
+        let ahead = taken.laps_ahead_of(self.geo.lap(sequence));
+        if taken.slot_state() == Some(SlotState::Taken) && ahead >= 0 {
+            return Some(self.later(sequence, ahead));
+        }
+        // A sole producer reserves nothing; its reservation words only follow.
+        match self.load_slot(sequence).1 {
+            SlotView::Published | SlotView::Aborted => Some(sequence),
+            SlotView::Lapped { newest } => Some(newest),
+            SlotView::Empty | SlotView::Earlier(_) | SlotView::Unknown => None,
+        }
+    }
+
+    /// Saturating: in a scribbled file the lap can be anything.
+    fn later(&self, sequence: u64, laps: i64) -> u64 {
+        let beyond = laps.unsigned_abs().saturating_mul(self.geo.capacity());
+        sequence.saturating_add(beyond).min(u64::MAX - 1)
+    }
+
+    /// For a reader that finds a slot empty: its second line, so that it is on its way when the first one comes.
+    #[inline]
+    fn expect_message(&self, sequence: u64) {
+        self.mem.prefetch(
+            self.geo
+                .slot(sequence)
+                .plus(64 % self.geo.shape().slot_size),
+        );
+    }
+
+    /// For a writer: the lines of the slot it is going to fill, both at once.
+    #[inline]
+    fn expect_writing(&self, sequence: u64) {
+        let slot = self.geo.slot(sequence);
+        self.mem.prefetch_write(slot);
+        self.mem
+            .prefetch_write(slot.plus(64 % self.geo.shape().slot_size));
     }
 
     #[cold]

@@ -1,11 +1,13 @@
 //! Looking without taking part: for `inspect`, statistics and tools. Loads only, so it works on a read-only mapping.
 //!
-//! What is copied may be overwritten meanwhile; afterwards the word, the slot a lap on (a sole producer writes it without
-//! marking it first) and the segment's count of emptyings tell.
+//! What is copied may be overwritten meanwhile; afterwards the slot's word, its reservation, the last slot before it is
+//! used again (a sole producer reserves nothing) and the segment's count of emptyings tell.
 
 use super::{Ring, SlotView};
 use crate::layout::geometry::{segment, slot};
-use crate::layout::{ClaimState, ClaimWord, GroupId, OwnedWord, SegmentPointer, SlotHeader};
+use crate::layout::{
+    ClaimState, ClaimWord, GroupId, OwnedWord, SegmentPointer, SlotHeader, SlotState,
+};
 use crate::sync::{Ordering, fence};
 use zerocopy::FromBytes;
 
@@ -40,14 +42,13 @@ pub struct ClaimCounts {
 impl Ring {
     /// Copies the message at `sequence` into `buffer`, if it is still there.
     pub fn observe(&self, sequence: u64, buffer: &mut Vec<u8>) -> Observed {
-        // ORDERING: Acquire; pairs with publish::commit Release.
-        let before = OwnedWord(self.slot_word(sequence).load(Ordering::Acquire));
-        match self.slot_view(sequence, before) {
+        let (before, view) = self.load_slot(sequence);
+        match view {
             SlotView::Published => {}
             SlotView::Aborted => return Observed::Hole,
             SlotView::Lapped { .. } => return Observed::Overwritten,
             SlotView::Unknown => return Observed::Damaged,
-            _ => return Observed::NotYet,
+            SlotView::Empty | SlotView::Earlier(_) => return Observed::NotYet,
         }
         let copied = self.observe_bytes(sequence, buffer);
         // ORDERING: Acquire fence; pairs with reserve's, commit's and try_hold's Release fences: had a new byte been
@@ -55,6 +56,10 @@ impl Ring {
         fence(Ordering::Acquire);
         // ORDERING: Relaxed; after the fence.
         let after = OwnedWord(self.slot_word(sequence).load(Ordering::Relaxed));
+        // ORDERING: Relaxed; after the fence.
+        let taken = OwnedWord(self.reservation(sequence).load(Ordering::Relaxed));
+        let retaken = taken.slot_state() == Some(SlotState::Taken)
+            && taken.laps_ahead_of(self.geo.lap(sequence)) > 0;
         let last_of_lap = sequence.saturating_add(self.geo.capacity() - 1);
         // ORDERING: Relaxed; after the fence.
         let next = OwnedWord(self.slot_word(last_of_lap).load(Ordering::Relaxed));
@@ -62,7 +67,7 @@ impl Ring {
             self.slot_view(last_of_lap, next),
             SlotView::Published | SlotView::Aborted | SlotView::Lapped { .. }
         );
-        if after != before || may_be_written {
+        if after != before || retaken || may_be_written {
             return Observed::Overwritten;
         }
         copied
@@ -119,12 +124,10 @@ impl Ring {
         };
         let mut at_floor = true;
         for sequence in counts.floor..tail.min(counts.floor.saturating_add(self.geo.capacity())) {
-            // ORDERING: Acquire; pairs with publish::commit Release.
-            let raw = OwnedWord(self.slot_word(sequence).load(Ordering::Acquire));
             // ORDERING: Acquire; pairs with take's and settle's Release.
             let claim = ClaimWord(self.claim_word(id, sequence).load(Ordering::Acquire));
             let settled = match (
-                self.slot_view(sequence, raw),
+                self.load_slot(sequence).1,
                 claim.state_in(self.geo.lap(sequence)),
             ) {
                 (SlotView::Aborted | SlotView::Lapped { .. }, _) | (_, None) => true,

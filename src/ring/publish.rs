@@ -9,6 +9,11 @@ use crate::layout::{ClaimState, ClaimWord, GroupId, OwnedWord, OwnerId, SlotHead
 use crate::sync::{Ordering, fence};
 use zerocopy::IntoBytes;
 
+const SLOT_WORD: &str = "a slot word";
+
+/// Payload bytes in the first cache line of a slot.
+const FIRST_LINE: usize = 32;
+
 /// What one producer knows: its position and how far it may go.
 #[derive(Debug)]
 pub struct Publisher {
@@ -33,6 +38,15 @@ pub enum Stuck {
     Fenced,
     /// The file holds what no code writes.
     Damage(Damage),
+}
+
+/// A slot that is ours to fill.
+#[derive(Clone, Copy, Debug)]
+pub struct Reserved {
+    /// Its sequence.
+    pub sequence: u64,
+    /// Its word, which only we, or a sweeper after our death, change now.
+    before: OwnedWord,
 }
 
 impl From<Damage> for Stuck {
@@ -71,7 +85,8 @@ impl Ring {
     ///
     /// # Errors
     /// `Full`, or `Damage`.
-    pub fn reserve(&self, p: &mut Publisher) -> Result<u64, Stuck> {
+    pub fn reserve(&self, p: &mut Publisher) -> Result<Reserved, Stuck> {
+        self.expect_writing(p.next);
         let mut sequence = p.next;
         // Bound: every turn returns, or passes a slot that another producer has taken meanwhile.
         loop {
@@ -82,94 +97,83 @@ impl Ring {
                     return Err(Stuck::Full);
                 }
             }
-            let word = self.slot_word(sequence);
-            // ORDERING: Acquire; pairs with publish::commit Release; a taken slot here means all below are taken.
-            let raw = OwnedWord(word.load(Ordering::Acquire));
-            match self.slot_view(sequence, raw) {
-                SlotView::Free if p.sole => {
-                    p.next = sequence;
-                    return Ok(sequence);
-                }
-                SlotView::Free => {
-                    let mine = OwnedWord::slot(self.geo.lap(sequence), p.owner, SlotState::Writing);
+            let lap = self.geo.lap(sequence);
+            let word = self.reservation(sequence);
+            // ORDERING: Acquire; pairs with the CAS below; a taken slot here means all below are taken.
+            let taken = OwnedWord(word.load(Ordering::Acquire));
+            let fresh = taken.slot_state() == Some(SlotState::Empty);
+            if !fresh && taken.laps_ahead_of(lap) >= 0 {
+                sequence = self.later(sequence, taken.laps_ahead_of(lap)) + 1;
+                continue;
+            }
+            let (slot, view) = self.load_slot(sequence);
+            match view {
+                SlotView::Published | SlotView::Aborted => sequence += 1,
+                SlotView::Lapped { newest } => sequence = newest + 1,
+                SlotView::Earlier(true) | SlotView::Empty if fresh || view != SlotView::Empty => {
+                    let mine = OwnedWord::slot(lap, p.owner, SlotState::Taken);
                     // ORDERING: AcqRel; Acquire as the load above; Release so that who sees it sees all below taken.
-                    if word.replace(raw.0, mine.0, Ordering::AcqRel) {
-                        // ORDERING: Release fence; pairs with observe::copy's Acquire fence; an observer that sees a byte
-                        // of the new payload sees this word too. Free on x86-64.
+                    if p.sole || word.replace(taken.0, mine.0, Ordering::AcqRel) {
+                        // ORDERING: Release fence; pairs with observe's Acquire fence: an observer that sees a byte of
+                        // the new payload sees this word too. Free on x86-64.
                         fence(Ordering::Release);
-                        p.next = sequence + 1;
-                        return Ok(sequence);
+                        p.next = sequence + u64::from(!p.sole);
+                        return Ok(Reserved {
+                            sequence,
+                            before: slot,
+                        });
                     }
                 }
-                SlotView::Busy => {
+                // The message of the lap before is still being written.
+                SlotView::Earlier(_) | SlotView::Empty => {
                     p.next = sequence;
                     return Err(Stuck::Full);
                 }
-                SlotView::Writing | SlotView::Published | SlotView::Aborted => sequence += 1,
-                SlotView::Lapped { newest } => sequence = newest + 1,
-                SlotView::Behind | SlotView::Unknown => {
-                    return Err(self
-                        .slot_damage(sequence, raw, "a slot word of this lap or the one before")
-                        .into());
+                SlotView::Unknown => {
+                    return Err(self.slot_damage(sequence, slot, SLOT_WORD).into());
                 }
             }
         }
     }
 
     /// Writes what a reserved slot holds. `payload` is the message, or its pointer into the arena.
-    pub fn fill(&self, sequence: u64, header: &SlotHeader, payload: &[u8]) {
-        let start = self.geo.slot(sequence);
+    pub fn fill(&self, reserved: Reserved, header: &SlotHeader, payload: &[u8]) {
+        // The first line, which readers poll, comes last and all at once: each earlier touch would cost it another trip.
+        let start = self.geo.slot(reserved.sequence);
+        let (first, rest) = payload.split_at(payload.len().min(FIRST_LINE));
+        self.mem
+            .copy_in(start.plus(slot::PAYLOAD + FIRST_LINE as u64), rest);
+        self.mem.copy_in(start.plus(slot::PAYLOAD), first);
         self.mem
             .copy_in(start.plus(slot::HEADER), header.as_bytes());
-        self.mem.copy_in(start.plus(slot::PAYLOAD), payload);
     }
 
     /// Makes a reserved and filled slot visible.
     ///
     /// # Errors
     /// `Fenced`: somebody took us for dead; the message is not in the queue.
-    pub fn commit(&self, p: &mut Publisher, sequence: u64) -> Result<(), Stuck> {
+    pub fn commit(&self, p: &mut Publisher, reserved: Reserved) -> Result<(), Stuck> {
+        let Reserved { sequence, before } = reserved;
         let lap = self.geo.lap(sequence);
         let published = OwnedWord::slot(lap, p.owner, SlotState::Published).0;
         let word = self.slot_word(sequence);
         if p.sole {
-            // ORDERING: SeqCst (Release part: header and payload); pairs with claim's and cursor's Acquire; SeqCst
-            // against sleep::prepare; model publish_then_sleep.
+            // ORDERING: SeqCst (Release part: header and payload); pairs with load_slot's Acquire; SeqCst against
+            // sleep::prepare; models publish_claim, publish_then_sleep.
             word.swap(published, Ordering::SeqCst);
-            // ORDERING: Release fence; as in reserve: the next payload this producer writes is seen after this word.
-            fence(Ordering::Release);
+            let taken = OwnedWord::slot(lap, p.owner, SlotState::Taken);
+            // ORDERING: Release; pairs with newest_taken's Acquire; follows the slot, so a death leaves nothing open.
+            self.reservation(sequence).store(taken.0, Ordering::Release);
             p.next = sequence + 1;
-        } else {
-            let writing = OwnedWord::slot(lap, p.owner, SlotState::Writing).0;
-            // ORDERING: SeqCst (Release part: header and payload); pairs with claim's and cursor's Acquire; SeqCst
-            // against sleep::prepare; models publish_claim, publish_then_sleep.
-            if !word.replace(writing, published, Ordering::SeqCst) {
-                return Err(Stuck::Fenced);
-            }
+        } else if !word.replace(before.0, published, Ordering::SeqCst) {
+            // ORDERING (above): SeqCst, as for a sole producer.
+            return Err(Stuck::Fenced);
         }
         p.since_hint += 1;
         if p.since_hint >= self.hint_every {
             self.raise_tail(p);
         }
         Ok(())
-    }
-
-    /// Gives up a reserved slot: everybody skips it.
-    pub fn abort(&self, p: &Publisher, sequence: u64) {
-        if p.sole {
-            return;
-        }
-        let lap = self.geo.lap(sequence);
-        let writing = OwnedWord::slot(lap, p.owner, SlotState::Writing).0;
-        let aborted = OwnedWord::slot(lap, p.owner, SlotState::Aborted).0;
-        // ORDERING: Release; pairs with the next lap's Acquire in reserve; what this producer wrote into the slot is done.
-        if self
-            .slot_word(sequence)
-            .replace(writing, aborted, Ordering::Release)
-        {
-            // ORDERING: Relaxed; a counter.
-            self.word(control::ABORTED).add(1, Ordering::Relaxed);
-        }
     }
 
     /// Tells newcomers how far this producer knows the queue to be taken.
@@ -217,9 +221,7 @@ impl Ring {
             if oldest.saturating_add(self.geo.capacity()) > p.next {
                 continue;
             }
-            // ORDERING: Acquire; pairs with publish::commit Release; the slot is whole, so its claim may be judged.
-            let raw = OwnedWord(self.slot_word(oldest).load(Ordering::Acquire));
-            if self.slot_view(oldest, raw) != SlotView::Published {
+            if self.load_slot(oldest).1 != SlotView::Published {
                 return false;
             }
             let lap = self.geo.lap(oldest);

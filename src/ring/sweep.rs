@@ -49,15 +49,23 @@ impl Ring {
     fn sweep_slots(&self, dead: OwnerId) -> u64 {
         let mut holes = 0;
         for index in 0..self.geo.capacity() {
-            let word = self.slot_word(index);
             // ORDERING: Acquire; pairs with reserve's Release.
-            let raw = OwnedWord(word.load(Ordering::Acquire));
-            if raw.slot_state() == Some(SlotState::Writing) && raw.owner() == dead {
-                let aborted = OwnedWord::slot(raw.tag(), dead, SlotState::Aborted);
-                // ORDERING: AcqRel; pairs with claim's Acquire.
-                if word.replace(raw.0, aborted.0, Ordering::AcqRel) {
-                    holes += 1;
-                }
+            let taken = OwnedWord(self.reservation(index).load(Ordering::Acquire));
+            if taken.slot_state() != Some(SlotState::Taken) || taken.owner() != dead {
+                continue;
+            }
+            // ORDERING: Acquire; pairs with commit's Release; whether it has got so far.
+            let slot = OwnedWord(self.slot_word(index).load(Ordering::Acquire));
+            let open =
+                slot.slot_state() == Some(SlotState::Empty) || slot.laps_ahead_of(taken.tag()) < 0;
+            let aborted = OwnedWord::slot(taken.tag(), dead, SlotState::Aborted);
+            // ORDERING: AcqRel; pairs with load_slot's Acquire.
+            if open
+                && self
+                    .slot_word(index)
+                    .replace(slot.0, aborted.0, Ordering::AcqRel)
+            {
+                holes += 1;
             }
         }
         // ORDERING: Relaxed; a counter.
