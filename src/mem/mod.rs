@@ -29,36 +29,48 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// An atomic 64-bit word of the queue.
 #[derive(Clone, Copy, Debug)]
-pub struct Word<'a>(&'a AtomicU64);
+pub struct Word<'a> {
+    word: &'a AtomicU64,
+    /// Loom 0.7 looks for orders worth trying only against the *last* access of an atomic: a thread's own load hides
+    /// another thread's access before it, and the order of that access and a CAS that follows is never turned round. A
+    /// store of a second atomic beside each access brings those orders back, and hands nothing over.
+    #[cfg(slipring_loom)]
+    order: &'a AtomicU32,
+}
 
 impl Word<'_> {
+    #[inline]
+    fn touch(self) -> Self {
+        fault::point();
+        #[cfg(slipring_loom)]
+        self.order.store(0, Ordering::Relaxed);
+        self
+    }
+
     /// Reads it.
     #[inline]
     pub fn load(self, ordering: Ordering) -> u64 {
-        fault::point();
-        self.0.load(ordering)
+        self.touch().word.load(ordering)
     }
 
     /// Writes it.
     #[inline]
     pub fn store(self, value: u64, ordering: Ordering) {
-        fault::point();
-        self.0.store(value, ordering);
+        self.touch().word.store(value, ordering);
     }
 
     /// Writes it, returning what was there.
     #[inline]
     pub fn swap(self, value: u64, ordering: Ordering) -> u64 {
-        fault::point();
-        self.0.swap(value, ordering)
+        self.touch().word.swap(value, ordering)
     }
 
     /// Replaces `current` by `new`; true if it did.
     #[inline]
     #[must_use = "a lost race has to be dealt with"]
     pub fn replace(self, current: u64, new: u64, success: Ordering) -> bool {
-        fault::point();
-        self.0
+        self.touch()
+            .word
             .compare_exchange(current, new, success, Ordering::Relaxed)
             .is_ok()
     }
@@ -66,37 +78,33 @@ impl Word<'_> {
     /// Replaces `current` by `new`; what was there instead, if it did not.
     #[inline]
     pub fn exchange(self, current: u64, new: u64, success: Ordering) -> Result<u64, u64> {
-        fault::point();
-        self.0
+        self.touch()
+            .word
             .compare_exchange(current, new, success, Ordering::Acquire)
     }
 
     /// Raises it to at least `value`; returns what was there.
     #[inline]
     pub fn raise(self, value: u64, ordering: Ordering) -> u64 {
-        fault::point();
-        self.0.fetch_max(value, ordering)
+        self.touch().word.fetch_max(value, ordering)
     }
 
     /// Adds to it; returns what was there.
     #[inline]
     pub fn add(self, value: u64, ordering: Ordering) -> u64 {
-        fault::point();
-        self.0.fetch_add(value, ordering)
+        self.touch().word.fetch_add(value, ordering)
     }
 
     /// Sets bits; returns what was there.
     #[inline]
     pub fn set(self, bits: u64, ordering: Ordering) -> u64 {
-        fault::point();
-        self.0.fetch_or(bits, ordering)
+        self.touch().word.fetch_or(bits, ordering)
     }
 
     /// Clears bits; returns what was there.
     #[inline]
     pub fn clear(self, bits: u64, ordering: Ordering) -> u64 {
-        fault::point();
-        self.0.fetch_and(!bits, ordering)
+        self.touch().word.fetch_and(!bits, ordering)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::layout::{Geometry, LINE, Offset};
 use crate::sync::{AtomicU32, AtomicU64};
 
 enum Unit {
-    Word(AtomicU64),
+    Word(AtomicU64, AtomicU32),
     Event(AtomicU32),
     Bytes(UnsafeCell<[u8; 8]>),
 }
@@ -46,7 +46,7 @@ impl Mem {
         let mut words = |start: u64, length: u64, words_per_line: u64| {
             for offset in (start..start + length).step_by(8) {
                 if (offset - start) % LINE < words_per_line * 8 {
-                    units.insert(offset, Unit::Word(AtomicU64::new(0)));
+                    units.insert(offset, Unit::Word(AtomicU64::new(0), AtomicU32::new(0)));
                 }
             }
         };
@@ -61,10 +61,14 @@ impl Mem {
         for number in 0..geometry.segment_count() {
             words(geometry.segment(number).0, SEGMENT_SIZE, 4);
         }
+        words(geometry.reservation(0).0, geometry.capacity() * 8, LINE / 8);
+        let slot_size = geometry.shape().slot_size;
+        for sequence in 0..geometry.capacity() {
+            words(geometry.slot(sequence).0, 8, 1);
+        }
         for sequence in 0..geometry.capacity() {
             let slot = geometry.slot(sequence).0;
-            words(slot, 8, 1);
-            for offset in (slot + 8..slot + geometry.shape().slot_size).step_by(8) {
+            for offset in (slot + 8..slot + slot_size).step_by(8) {
                 units.insert(offset, Unit::Bytes(UnsafeCell::new([0; 8])));
             }
         }
@@ -86,7 +90,7 @@ impl Mem {
     )]
     pub fn word(&self, offset: Offset) -> Word<'_> {
         match self.0.get(&offset.0) {
-            Some(Unit::Word(word)) => Word(word),
+            Some(Unit::Word(word, order)) => Word { word, order },
             _ => panic!("no word at {offset:?}"),
         }
     }

@@ -103,7 +103,8 @@ impl Mem {
         let pointer = self.at(offset, 8, 8).cast::<AtomicU64>();
         // SAFETY: in bounds and aligned (`at`); a word's bytes are only ever accessed as this atomic (format); lives as
         // long as `self`.
-        Word(unsafe { pointer.as_ref() })
+        let word = unsafe { pointer.as_ref() };
+        Word { word }
     }
 
     /// The futex word at `offset`.

@@ -17,18 +17,22 @@
 //! A *sweeper* is any participant holding a dead one's lock.
 //!
 //! # 3. Words and states
-//! Slot word `{ lap, owner, state }`, for the sequence that lap and index imply:
+//! A slot has two words, each for the sequence that lap and index imply. Readers poll the slot word, which stands in the
+//! slot and is written once per message; the reservation word stands apart, in an array that only producers touch:
 //!
 //! ```text
-//!            producer's CAS               owner's CAS
-//!   Free ---------------------> Writing ---------------> Published --+
-//!  (Empty, or a terminal        | sweeper's CAS,                     | next lap, when every gating
-//!   state of the lap before)    v owner dead                         | group's floor has passed (I1)
-//!     ^                       Aborted ---------------------------+   |
-//!     +----------------------------------------------------------+---+
+//! reservation { lap, owner, Taken }     a producer's CAS from any earlier lap, once the slot word is terminal in the lap
+//!                                       before and every gating group's floor has passed that (I1)
+//!
+//! slot word        owner's CAS
+//!   earlier lap -----------------> Published(lap)
+//!        |        sweeper's CAS, the reservation's owner dead
+//!        +-----------------------> Aborted(lap)
 //! ```
 //!
-//! A sole producer skips `Writing`: it fills the free slot and swaps the word to `Published`.
+//! A slot is *being written* while its reservation is of a later lap than its word. A sole producer reserves nothing: it
+//! fills the free slot, swaps its word, and only then lets the reservation follow, so nothing of it is ever left open.
+//! (That a polled line is written once is worth a cache-line trip or two per message; see `docs/performance.md`.)
 //!
 //! Claim word `{ lap, attempt, owner, state }`, one per slot and shared group; an older lap reads as `Never`:
 //!
@@ -72,10 +76,10 @@
 //! # 5. Who may touch what
 //! | bytes | written by | when |
 //! |---|---|---|
-//! | slot word | any producer | free, by CAS |
-//! | | its owner | `Writing`, by CAS |
-//! | | a sweeper | `Writing` by a dead owner, by CAS |
-//! | slot header and payload | the owner | `Writing`; a sole producer: while free |
+//! | reservation | any producer | of an earlier lap, by CAS; a sole one: behind the slot word |
+//! | slot word | the reservation's owner | of an earlier lap than that, by CAS |
+//! | | a sweeper | the same, the owner dead |
+//! | slot header and payload | the reservation's owner | the same; a sole producer: while free |
 //! | claim word | any consumer of the group | not claimed, or `Ready`, by CAS |
 //! | | its owner | `Claimed`, `Opened`, by CAS |
 //! | | a sweeper | the same of a dead owner, by CAS |
@@ -95,7 +99,7 @@
 //!
 //! | hand-over | Release | Acquire | carries |
 //! |---|---|---|---|
-//! | a message | commit's CAS (`publish.rs`) | the slot load of claim and cursor | header, payload, segment |
+//! | a message | commit's CAS (`publish.rs`) | `load_slot` | header, payload, segment |
 //! | a settled message | settle's CAS, the cursor's swap | the claim load of `is_settled`, the floor load | the reader has finished |
 //! | that, to others | the raise of `advance_floor` | the floor load | the same |
 //! | a claim given back | settle's CAS | the claim load of `take` | the attempt |
@@ -113,8 +117,8 @@
 //! | died | what stands | who repairs, how |
 //! |---|---|---|
 //! | before reserve's CAS | nothing | |
-//! | from there to commit | `Writing(dead)` | sweep: `Aborted`; everybody skips it |
-//! | sole producer, anywhere | at most the sole-producer word | sweep: free |
+//! | from there to commit | a reservation ahead of its slot word | sweep: `Aborted`; everybody skips it |
+//! | sole producer, anywhere | the sole-producer word; a slot word ahead of its reservation | sweep: free; producers read both words |
 //! | after commit, before the tail hint | a message beyond the hint | every walk finds it |
 //! | after commit, before waking | a message, sleepers | a sleep is bounded and looks again |
 //! | holding a segment | `Live(dead)`; bump counted before commit | sweep: used until the tail, open |
