@@ -1,0 +1,21 @@
+//! The `slipring` command, as users run it: the real program, a directory of its own for each test, and a watchdog on
+//! every wait. No test asserts that something is quick.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that fails is to panic"
+)]
+
+mod support;
+
+mod consume;
+mod demo;
+mod exit_codes;
+mod generated;
+mod info;
+mod publish;
+mod signals;
+mod tail;
