@@ -94,14 +94,9 @@ pub fn wait<W: Waitable>(
                 return Ok(Some((output, slept)));
             }
             attempt = Attempt::Fresh;
-            let pauses = if waitable.channel() == Channel::Space {
-                1 << look.min(6)
-            } else if strategy == WaitStrategy::BusySpin {
-                0
-            } else {
-                1
-            };
-            (0..pauses).for_each(|_| spin_loop());
+            for _ in 0..pauses(strategy, waitable.channel(), look) {
+                spin_loop();
+            }
         }
         let remaining = deadline.remaining();
         if remaining.is_zero() {
@@ -123,6 +118,16 @@ pub fn wait<W: Waitable>(
             attempt = Attempt::Again;
         }
         attachment.tick();
+    }
+}
+
+/// Pauses between two looks. A look for room reads the lines that consumers settle on, and takes them away from them each
+/// time, so those looks become rarer; a look for a message reads one line that is written once.
+fn pauses(strategy: WaitStrategy, channel: Channel, look: u32) -> u32 {
+    match (channel, strategy) {
+        (Channel::Space, _) => 1 << look.min(6),
+        (_, WaitStrategy::BusySpin) => 0,
+        _ => 1,
     }
 }
 

@@ -175,26 +175,6 @@ impl Mem {
         let _no_such_instruction = line;
     }
 
-    /// The same, to be written soon.
-    #[inline]
-    pub fn prefetch_write(&self, offset: Offset) {
-        let line = self.at(offset, 1, 1);
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
-        {
-            // SAFETY: as above; a CPU without it takes the instruction for a no-op. The intrinsic would fall back to a
-            // prefetch for reading unless the whole program is built for newer CPUs.
-            unsafe {
-                std::arch::asm!(
-                    "prefetchw [{line}]",
-                    line = in(reg) line.as_ptr(),
-                    options(nostack, preserves_flags, readonly)
-                );
-            }
-        }
-        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-        let _no_such_instruction = line;
-    }
-
     /// The bytes at `offset`, in place. The caller has them pinned (I3) for as long as it keeps the slice.
     #[inline]
     pub fn view(&self, offset: Offset, length: u32) -> &[u8] {

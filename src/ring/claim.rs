@@ -12,7 +12,9 @@ use crate::sync::Ordering;
 /// Slots being written that one consumer steps over before it rather waits.
 const HOLES_MAX: usize = 64;
 /// Polls in vain between two looks for messages behind more than one slot being written.
-const POLLS_PER_LOOK: u32 = 16;
+const POLLS_PER_LOOK: u32 = 1024;
+/// Polls in vain between two glances at the next slot.
+const POLLS_PER_PEEK: u32 = 8;
 
 /// What one consumer of a shared group knows: its position, and what it has stepped over.
 #[derive(Debug)]
@@ -218,13 +220,14 @@ impl Ring {
     /// Whether there is, or may be, something behind a slot without a message. The reservation words would tell at once,
     /// but reading them at every poll would take them from the producers each time.
     fn is_hole(&self, c: &mut Claimer, sequence: u64) -> bool {
-        let behind = self.load_slot(sequence + 1).1;
-        if !matches!(behind, SlotView::Empty | SlotView::Earlier(_)) {
-            return true;
+        let poll = c.polls;
+        c.polls = poll.wrapping_add(1);
+        if !poll.is_multiple_of(POLLS_PER_PEEK) {
+            return false;
         }
-        let look = c.polls.is_multiple_of(POLLS_PER_LOOK);
-        c.polls = c.polls.wrapping_add(1);
-        look && self.newest_taken(sequence).is_some()
+        let behind = self.load_slot(sequence + 1).1;
+        !matches!(behind, SlotView::Empty | SlotView::Earlier(_))
+            || (poll.is_multiple_of(POLLS_PER_LOOK) && self.newest_taken(sequence).is_some())
     }
 
     /// One CAS both takes the message and signs for it (I4).

@@ -326,15 +326,6 @@ impl Ring {
         );
     }
 
-    /// For a writer: the lines of the slot it is going to fill, both at once.
-    #[inline]
-    fn expect_writing(&self, sequence: u64) {
-        let slot = self.geo.slot(sequence);
-        self.mem.prefetch_write(slot);
-        self.mem
-            .prefetch_write(slot.plus(64 % self.geo.shape().slot_size));
-    }
-
     #[cold]
     fn slot_damage(&self, sequence: u64, raw: OwnedWord, expected: &'static str) -> Damage {
         Damage {

@@ -86,7 +86,6 @@ impl Ring {
     /// # Errors
     /// `Full`, or `Damage`.
     pub fn reserve(&self, p: &mut Publisher) -> Result<Reserved, Stuck> {
-        self.expect_writing(p.next);
         let mut sequence = p.next;
         // Bound: every turn returns, or passes a slot that another producer has taken meanwhile.
         loop {
