@@ -1,6 +1,19 @@
 //! What single operations cost on one core, with nobody else on the lines.
 //! `cargo bench --bench ops`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::undocumented_unsafe_blocks,
+    clippy::multiple_unsafe_ops_per_block,
+    missing_docs,
+    reason = "a benchmark may fail loudly"
+)]
+
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use slipring::{GroupOptions, Queue, Timestamps};
 

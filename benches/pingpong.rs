@@ -4,6 +4,19 @@
 //! and highest, and the ratio to the bare hop. Latency is half a round trip, both sides busy-spinning; each end checks
 //! what it receives. It is a quick check, not the whole harness.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::undocumented_unsafe_blocks,
+    clippy::multiple_unsafe_ops_per_block,
+    missing_docs,
+    reason = "a benchmark may fail loudly"
+)]
+
 use std::hint::{black_box, spin_loop};
 use std::path::Path;
 use std::process::{Child, Command};
@@ -256,7 +269,7 @@ fn peer(work: Work, dir: &Path) {
             for first in (0..MESSAGES).step_by(BATCH as usize) {
                 let values: [[u64; 8]; BATCH as usize] =
                     std::array::from_fn(|at| [first + at as u64; 8]);
-                let batch = values.iter().map(|value| Message::value(value));
+                let batch = values.iter().map(Message::value);
                 producer.publish_batch(batch).expect("room");
             }
         }

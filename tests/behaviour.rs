@@ -1,6 +1,19 @@
 //! Goal: what the public API promises, for one process, the same on heap memory, tmpfs and disk.
 //! Method: each behaviour is one function, run on every backing.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::undocumented_unsafe_blocks,
+    clippy::multiple_unsafe_ops_per_block,
+    missing_docs,
+    reason = "a test may fail loudly"
+)]
+
 mod common;
 
 use std::time::{Duration, Instant};
@@ -696,7 +709,8 @@ fn a_deleted_group_tells_its_members_and_frees_the_ring(backing: Backing) {
     let fast = queue.consumer().unwrap();
     let mut producer = queue.producer().unwrap();
     producer.publish_batch(["a", "b"]).unwrap();
-    (take(&fast), take(&fast));
+    take(&fast);
+    take(&fast);
     producer
         .try_publish("c")
         .expect_err("held back by the slow group");

@@ -3,6 +3,19 @@
 //! each group a table of what became of each); every result is compared. Tiny capacities, many laps, large messages,
 //! several groups that come and go. proptest prints the seed of a failure and shrinks it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::undocumented_unsafe_blocks,
+    clippy::multiple_unsafe_ops_per_block,
+    missing_docs,
+    reason = "a test may fail loudly"
+)]
+
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,19 @@
 //! Goal: whatever is wrong with a file, its options or its place is a clear error, and nothing is left behind.
 //! Method: every kind of wrong file by hand; races and missing rights with real processes.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::undocumented_unsafe_blocks,
+    clippy::multiple_unsafe_ops_per_block,
+    missing_docs,
+    reason = "a test may fail loudly"
+)]
+
 mod common;
 
 use std::fs::{self, OpenOptions};

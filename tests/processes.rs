@@ -2,6 +2,19 @@
 //! wake-ups, forks, deaths of the simple kind.
 //! Method: this binary runs itself as children; the parent checks what they say. Bounded by watchdogs; no time is asserted.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::undocumented_unsafe_blocks,
+    clippy::multiple_unsafe_ops_per_block,
+    missing_docs,
+    reason = "a test may fail loudly"
+)]
+
 mod common;
 
 use std::collections::HashMap;

@@ -1,4 +1,17 @@
 //! Publish and claim: visibility, mutual exclusion, order, reuse of slots over two laps.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::undocumented_unsafe_blocks,
+    clippy::multiple_unsafe_ops_per_block,
+    missing_docs,
+    reason = "a test may fail loudly"
+)]
 #![cfg(slipring_loom)]
 
 mod common;

@@ -83,10 +83,22 @@ impl Word<'_> {
             .compare_exchange(current, new, success, Ordering::Acquire)
     }
 
-    /// Raises it to at least `value`; returns what was there.
+    /// Raises it to at least `value`. A loop of CASes rather than `fetch_max`: what is high enough already is not written,
+    /// and ThreadSanitizer does not know `fetch_max`.
     #[inline]
-    pub fn raise(self, value: u64, ordering: Ordering) -> u64 {
-        self.touch().word.fetch_max(value, ordering)
+    pub fn raise(self, value: u64, ordering: Ordering) {
+        let mut found = self.load(Ordering::Relaxed);
+        // Bound: each failure is another's raise.
+        while found < value {
+            match self
+                .touch()
+                .word
+                .compare_exchange(found, value, ordering, Ordering::Relaxed)
+            {
+                Ok(_) => return,
+                Err(now) => found = now,
+            }
+        }
     }
 
     /// Adds to it; returns what was there.
