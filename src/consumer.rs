@@ -12,7 +12,7 @@ use crate::error::{AckError, ClaimError};
 use crate::layout::geometry::{group, slot};
 use crate::layout::{EntryState, GroupId, Offset, SegmentPointer, SlotHeader};
 use crate::participant::{Attachment, Futex};
-use crate::ring::{Channel, Claim, Claimer, Cursor, Damage, Handed, Settle};
+use crate::ring::{Channel, Claim, Claimer, Cursor, Damage, Effort, Handed, Settle};
 use crate::sync::Ordering;
 use crate::wait::{Attempt, Deadline, WaitStrategy, Waitable, wait};
 
@@ -112,7 +112,7 @@ impl Consumer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn try_recv(&self) -> Result<Delivery<'_>, ClaimError> {
-        self.next(true)?
+        self.next(true, Effort::Once)?
             .map_or(Err(ClaimError::Empty), |handed| self.deliver(handed))
     }
 
@@ -125,7 +125,7 @@ impl Consumer {
     }
 
     fn recv_until(&self, deadline: Deadline) -> Result<Delivery<'_>, ClaimError> {
-        let handed = match self.next(true)? {
+        let handed = match self.next(true, Effort::Once)? {
             Some(handed) => handed,
             None => self.wait_for_next(deadline, true)?,
         };
@@ -170,12 +170,12 @@ impl Consumer {
     /// # Errors
     /// [`ClaimError::Empty`], or as [`Self::recv`].
     pub fn try_recv_batch(&self, max: usize) -> Result<Claims<'_>, ClaimError> {
-        let first = self.next(false)?.ok_or(ClaimError::Empty)?;
+        let first = self.next(false, Effort::Once)?.ok_or(ClaimError::Empty)?;
         self.batch_from(first, max)
     }
 
     fn batch_until(&self, max: usize, deadline: Deadline) -> Result<Claims<'_>, ClaimError> {
-        let first = match self.next(false)? {
+        let first = match self.next(false, Effort::Once)? {
             Some(first) => first,
             None => self.wait_for_next(deadline, false)?,
         };
@@ -194,7 +194,7 @@ impl Consumer {
         if let Mode::Shared(claimer) = &mut *self.mode.borrow_mut() {
             let room = claims.claimed.iter_mut().take(wanted).skip(1);
             for place in room {
-                match self.ring().claim(claimer, false) {
+                match self.ring().claim(claimer, false, Effort::Once) {
                     Ok(Some(claim)) => *place = Handed { claim, epoch: 0 },
                     // What is claimed already is delivered first; the damage is met again.
                     Ok(None) | Err(_) => break,
@@ -235,7 +235,7 @@ impl Consumer {
 
     /// Claims the next message: opened, or, of a shared group and for a batch, only claimed.
     #[inline]
-    fn next(&self, open: bool) -> Result<Option<Handed>, ClaimError> {
+    fn next(&self, open: bool, effort: Effort) -> Result<Option<Handed>, ClaimError> {
         if self.attachment.is_forked() {
             return Err(ClaimError::Forked);
         }
@@ -247,7 +247,7 @@ impl Consumer {
         let mode = &mut *self.mode.borrow_mut();
         let handed = match mode {
             Mode::Shared(claimer) => ring
-                .claim(claimer, open)
+                .claim(claimer, open, effort)
                 .map_err(damage)?
                 .map(|claim| Handed { claim, epoch: 0 }),
             Mode::Active(cursor) => ring.cursor_next(cursor).map_err(damage)?,
@@ -297,8 +297,11 @@ impl Consumer {
                 Ok(Delivery::new(self, handed, header, payload))
             }
             Err(damage) => {
-                // Counted, so that a damaged message does not come for ever.
-                let _given_back = self.end(handed, Some(Settle::Nack));
+                // Told once, and counted as lost: given back, it would come first for ever.
+                let _told = self.end(handed, Some(Settle::Ack));
+                let lost = self.ring().group_word(self.group, group::LOST);
+                // ORDERING: Relaxed; a counter.
+                lost.add(1, Ordering::Relaxed);
                 Err(ClaimError::Corrupt(damage.into()))
             }
         }
@@ -345,28 +348,37 @@ impl Consumer {
         Ok((header, mem.view(Offset(pointer.offset), header.length)))
     }
 
-    /// Opens a claim of a batch. `None`: somebody took us for dead, and another consumer has it.
+    /// Opens a claim of a batch. `None`: it is no longer ours, since somebody took us for dead, or since order restarted
+    /// before it.
     fn open(&self, handed: Handed) -> Option<Handed> {
-        match &*self.mode.borrow() {
-            Mode::Shared(claimer) => self
-                .ring()
+        if self.attachment.is_forked() {
+            return None;
+        }
+        let ring = self.ring();
+        match &mut *self.mode.borrow_mut() {
+            Mode::Shared(claimer) => ring
                 .open(claimer, handed.claim)
                 .map(|claim| Handed { claim, ..handed }),
-            _ => Some(handed),
+            Mode::Active(cursor) if ring.cursor_valid(cursor, handed) => Some(handed),
+            Mode::Active(cursor) => {
+                ring.cursor_end(cursor, handed, None);
+                None
+            }
+            Mode::StandBy => None,
         }
     }
 
     fn unclaim(&self, handed: Handed) {
-        self.outstanding
-            .set(self.outstanding.get().saturating_sub(1));
-        if self.attachment.is_forked() {
+        if self.attachment.is_forked() || !matches!(*self.mode.borrow(), Mode::Shared(_)) {
+            // In order, the first of a batch has been handed over already.
+            let _stale = self.end(handed, Some(Settle::Release));
             return;
         }
-        if matches!(*self.mode.borrow(), Mode::Shared(_)) {
-            self.ring()
-                .unclaim(self.group, self.attachment.me(), handed.claim);
-            self.ring().wake_consumer(self.group, &Futex);
-        }
+        self.outstanding
+            .set(self.outstanding.get().saturating_sub(1));
+        self.ring()
+            .unclaim(self.group, self.attachment.me(), handed.claim);
+        self.ring().wake_consumer(self.group, &Futex);
     }
 
     /// Ends a guard: settles it so, or, for `None`, leaves it to a later cumulative ack.
@@ -391,14 +403,7 @@ impl Consumer {
             (Mode::Shared(_), Some(how)) => {
                 ring.settle(self.group, self.attachment.me(), handed.claim, how)
             }
-            (Mode::Active(cursor), how) => {
-                let valid = ring.cursor_valid(cursor, handed);
-                if let (true, Some(how)) = (valid, how) {
-                    ring.cursor_settle(cursor, handed, how);
-                }
-                ring.cursor_end(cursor, sequence);
-                valid
-            }
+            (Mode::Active(cursor), how) => ring.cursor_end(cursor, handed, how),
             (Mode::StandBy, _) => false,
         };
         self.after_settling(handed, how.is_some_and(|how| how != Settle::Ack));
@@ -419,11 +424,7 @@ impl Consumer {
         }
         let ring = self.ring();
         let acked = match &mut *self.mode.borrow_mut() {
-            Mode::Active(cursor) => {
-                let acked = ring.cursor_settle_all(cursor, handed);
-                ring.cursor_end(cursor, sequence);
-                acked
-            }
+            Mode::Active(cursor) => ring.cursor_end_all(cursor, handed),
             Mode::Shared(_) | Mode::StandBy => return Err(AckError::NotExclusive),
         };
         self.outstanding
@@ -438,9 +439,9 @@ impl Consumer {
         let ring = self.ring();
         if given_back {
             ring.wake_consumer(self.group, &Futex);
-        } else {
-            ring.wake_producer_after(self.group, handed.claim.sequence, &Futex);
         }
+        // Also then: in order, the end of a stale guard may be what the floor waited for.
+        ring.wake_producer_after(self.group, handed.claim.sequence, &Futex);
     }
 
     fn bump(&self, change: impl FnOnce(&mut Counts)) {
@@ -487,7 +488,11 @@ impl Drop for Consumer {
         } else if self.outstanding.get() > 0 {
             self.attachment.note_leak();
         }
+        if matches!(self.mode.get_mut(), Mode::Shared(_)) {
+            self.attachment.ring().raise_floor(self.group);
+        }
         self.attachment.leave_group(self.group);
+        self.attachment.ring().wake_producer(&Futex);
     }
 }
 
@@ -528,16 +533,18 @@ impl Waitable for Next<'_> {
 
     fn attempt(&mut self, attempt: Attempt) -> Result<Option<Handed>, ClaimError> {
         let consumer = self.consumer;
-        if attempt != Attempt::Fresh
+        if attempt == Attempt::Again
             && !consumer.attachment.is_forked()
-            && let Mode::Shared(claimer) = &mut *consumer.mode.borrow_mut()
+            && matches!(*consumer.mode.borrow(), Mode::Shared(_))
         {
-            consumer.ring().be_thorough(claimer);
-            if attempt == Attempt::Again {
-                consumer.ring().look_again(consumer.group);
-            }
+            consumer.ring().look_again(consumer.group);
         }
-        consumer.next(self.open)
+        let effort = if attempt == Attempt::Fresh {
+            Effort::Poll
+        } else {
+            Effort::Thorough
+        };
+        consumer.next(self.open, effort)
     }
 
     fn channel(&self) -> Channel {
@@ -581,7 +588,7 @@ impl<'c> Iterator for Claims<'c> {
             }
         }
         self.more = self.more.checked_sub(1)?;
-        match self.consumer.next(true) {
+        match self.consumer.next(true, Effort::Once) {
             Ok(Some(handed)) => Some(self.consumer.deliver(handed)),
             Ok(None) => {
                 self.more = 0;

@@ -87,20 +87,24 @@ impl NewFile {
             move |source| OpenError::new(target, OpenErrorKind::from_io(operation, size, source))
         };
         self.file.sync_all().map_err(fail("syncing the file"))?;
+        // All that can fail comes before the name.
+        let file = self
+            .file
+            .try_clone()
+            .map_err(fail("duplicating the descriptor"))?;
+        let directory =
+            File::open(directory_of(&self.target)).map_err(fail("opening the directory"))?;
         match &self.temporary {
             None => sys::link_unnamed(&self.file, &self.target).map_err(fail("naming the file"))?,
             Some(temporary) => {
                 std::fs::hard_link(temporary, &self.target).map_err(fail("naming the file"))?;
             }
         }
-        let directory =
-            File::open(directory_of(&self.target)).map_err(fail("opening the directory"))?;
-        directory
-            .sync_all()
-            .map_err(fail("syncing the directory"))?;
-        self.file
-            .try_clone()
-            .map_err(fail("duplicating the descriptor"))
+        if let Err(error) = directory.sync_all() {
+            let _left_behind = std::fs::remove_file(&self.target);
+            return Err(fail("syncing the directory")(error));
+        }
+        Ok(file)
     }
 
     fn remove_temporary(&mut self) {

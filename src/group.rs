@@ -144,8 +144,11 @@ impl Group {
             Some((id, state)) if state.entry_state() == Some(EntryState::Live) => {
                 Ok(Self::at(attachment, id, name.to_owned()))
             }
-            Some(_) => Err(GroupError::Closing),
-            None => Err(GroupError::NotFound),
+            Some((_, state)) if state.entry_state() == Some(EntryState::Closing) => {
+                Err(GroupError::Closing)
+            }
+            // Being made: not there yet.
+            _ => Err(GroupError::NotFound),
         }
     }
 

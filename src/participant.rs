@@ -197,7 +197,10 @@ impl Attachment {
         let now = sys::monotonic_ms();
         // ORDERING: Relaxed; as above.
         if now.wrapping_sub(last) >= PROBE_EVERY_MS && word.replace(last, now, Ordering::Relaxed) {
-            self.sweep();
+            // Whoever is at it in this process does it for us.
+            if let Ok(_one_at_a_time) = self.admin.try_lock() {
+                sweep_dead(&self.ring, &self.locks, Some(self.me));
+            }
         }
     }
 
@@ -206,6 +209,8 @@ impl Attachment {
         let _one_at_a_time = locked(&self.admin);
         for _ in 0..2000 {
             if self.locks.try_lock(ADMIN_LOCK).unwrap_or(false) {
+                // A group half made now was being made by somebody who died.
+                sweep_dead(&self.ring, &self.locks, Some(self.me));
                 let made = make();
                 self.locks.unlock(ADMIN_LOCK);
                 return Some(made);
@@ -279,6 +284,8 @@ impl Drop for Attachment {
             self.ring.wake_all(&Futex);
         } else {
             self.ring.leave(self.me, self.word);
+            // Ephemeral ones it made and never joined.
+            self.ring.reap_groups();
         }
         self.locks.unlock(LOCK_BASE + u64::from(self.me.0));
     }
@@ -327,6 +334,8 @@ fn sweep_dead(ring: &Ring, locks: &Locks, me: Option<OwnerId>) -> Swept {
         }
         locks.unlock(byte);
     }
+    // Not only those of the dead found now: a sweeper may have died as well.
+    ring.reap_groups();
     if total.participants > 0 {
         ring.wake_all(&Futex);
     }

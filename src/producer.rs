@@ -45,6 +45,8 @@ struct Sender {
     timestamps: Timestamps,
     /// Published since the shared counter was last raised.
     uncounted: u64,
+    /// Segments of reservations that exist.
+    holding: u64,
 }
 
 /// Messages between two updates of the shared counter.
@@ -93,6 +95,7 @@ impl Producer {
             policy: verified.full_policy,
             timestamps: verified.timestamps,
             uncounted: 0,
+            holding: 0,
         });
         Self {
             attachment,
@@ -304,6 +307,7 @@ impl Producer {
                     .hold(&self.attachment, length, Deadline::NEVER)?
             }
         };
+        self.sender.holding += 1;
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         let loan = self.attachment.ring().mem().loan(held.bytes, length);
         Ok(Reservation {
@@ -320,6 +324,9 @@ impl Drop for Producer {
     fn drop(&mut self) {
         if self.attachment.is_forked() {
             return;
+        }
+        if self.sender.holding > 0 {
+            self.attachment.note_leak();
         }
         self.sender.count(&self.attachment);
         self.attachment
@@ -402,6 +409,7 @@ impl Sender {
             ring.mem().copy_in(held.bytes, message.payload);
             let sent = sender.place_segment(attachment, &header, &held);
             ring.open_segment(&held);
+            ring.wake_producer(&Futex);
             sent
         })
     }
@@ -419,12 +427,12 @@ impl Sender {
         for _ in 0..=attachment.ring().geometry().capacity() {
             match send(self) {
                 Ok(sent) => return Ok(sent),
-                Err(Stuck::Full) if self.policy == FullPolicy::DropOldest => {
-                    if !attachment.ring().drop_oldest(&mut self.publisher) {
+                Err(stuck @ (Stuck::Full | Stuck::ArenaFull)) => {
+                    let lossy = self.policy == FullPolicy::DropOldest;
+                    if !lossy || !attachment.ring().drop_oldest(&mut self.publisher, stuck) {
                         break;
                     }
                 }
-                Err(Stuck::Full) => break,
                 Err(Stuck::Fenced) => return Err(PublishError::Fenced),
                 Err(Stuck::Damage(damage)) => return Err(PublishError::Corrupt(damage.into())),
             }
@@ -705,6 +713,8 @@ impl Drop for Reservation<'_> {
             && !self.attachment.is_forked()
         {
             self.attachment.ring().open_segment(held);
+            self.attachment.ring().wake_producer(&Futex);
+            self.sender.holding -= 1;
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::error::{AttachError, OpenError, OpenErrorKind};
 use crate::file::{self, NewFile};
 use crate::group::{DEFAULT_GROUP, Group, GroupOptions};
-use crate::layout::geometry::{control, group};
+use crate::layout::geometry::control;
 use crate::layout::header::{FullPolicy, Timestamps, Verified};
 use crate::layout::{EntryState, Geometry, OwnerId};
 use crate::mem::Mem;
@@ -195,9 +195,11 @@ impl Queue {
     /// # Errors
     /// [`AttachError::NoDefaultGroup`] if the queue has none.
     pub fn consumer(&self) -> Result<Consumer, AttachError> {
-        self.group(DEFAULT_GROUP)
-            .map_err(|_| AttachError::NoDefaultGroup)?
-            .consumer()
+        match self.group(DEFAULT_GROUP) {
+            Ok(group) => group.consumer(),
+            Err(crate::GroupError::Forked) => Err(AttachError::Forked),
+            Err(_) => Err(AttachError::NoDefaultGroup),
+        }
     }
 
     /// Makes a new group.
@@ -334,11 +336,7 @@ fn initialised(mem: Mem, geometry: Geometry, default_group: bool) -> Ring {
             ring.group_state(joining.id).entry_state(),
             Some(EntryState::Live)
         );
-        debug_assert_eq!(
-            ring.group_word(joining.id, group::FLOOR)
-                .load(Ordering::Relaxed),
-            first
-        );
+        debug_assert_eq!(ring.floor(joining.id), first);
     }
     ring
 }

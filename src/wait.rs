@@ -104,6 +104,7 @@ pub fn wait<W: Waitable>(
         }
         if strategy == WaitStrategy::BusySpin {
             attachment.tick();
+            attempt = Attempt::Again;
             continue;
         }
         let channel = waitable.channel();
@@ -111,6 +112,10 @@ pub fn wait<W: Waitable>(
         let ticket = ring.prepare(channel);
         if let Some(output) = waitable.attempt(Attempt::BeforeSleep)? {
             return Ok(Some((output, slept)));
+        }
+        if waitable.channel() != channel {
+            // A stand-by that has become active waits for something else now.
+            continue;
         }
         let sleep = jittered_sleep().min(remaining);
         slept = true;

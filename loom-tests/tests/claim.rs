@@ -21,7 +21,7 @@ use std::sync::LazyLock;
 use common::{Outcomes, model};
 use loom::sync::Arc;
 use loom::thread;
-use slipring::ring::Settle;
+use slipring::ring::{Effort, Settle};
 
 /// publish_claim: a claimed message is whole.
 #[test]
@@ -35,7 +35,7 @@ fn publish_claim() {
             producing.publish(&mut p, 7).unwrap();
         });
         let mut c = m.claimer(2);
-        let claim = m.ring.claim(&mut c, true).unwrap();
+        let claim = m.ring.claim(&mut c, true, Effort::Thorough).unwrap();
         SEEN.add(claim.map(|claim| m.read(claim)));
         producer.join().unwrap();
     });
@@ -65,9 +65,21 @@ fn publish_publish() {
         assert_ne!(sequences[0], sequences[1]);
         let mut c = m.claimer(0);
         let bytes = (0..2)
-            .map(|_| m.read(m.ring.claim(&mut c, true).unwrap().unwrap()))
+            .map(|_| {
+                m.read(
+                    m.ring
+                        .claim(&mut c, true, Effort::Thorough)
+                        .unwrap()
+                        .unwrap(),
+                )
+            })
             .collect();
-        assert!(m.ring.claim(&mut c, true).unwrap().is_none());
+        assert!(
+            m.ring
+                .claim(&mut c, true, Effort::Thorough)
+                .unwrap()
+                .is_none()
+        );
         SEEN.add(bytes);
     });
     SEEN.are(&[
@@ -87,10 +99,18 @@ fn claim_claim() {
         let claiming = Arc::clone(&m);
         let other = thread::spawn(move || {
             let mut c = claiming.claimer(1);
-            claiming.ring.claim(&mut c, true).unwrap().is_some()
+            claiming
+                .ring
+                .claim(&mut c, true, Effort::Thorough)
+                .unwrap()
+                .is_some()
         });
         let mut c = m.claimer(2);
-        let mine = m.ring.claim(&mut c, true).unwrap().is_some();
+        let mine = m
+            .ring
+            .claim(&mut c, true, Effort::Thorough)
+            .unwrap()
+            .is_some();
         SEEN.add((mine, other.join().unwrap()));
     });
     SEEN.are(&[((true, false), "this one"), ((false, true), "the other")]);
@@ -108,10 +128,10 @@ fn a_producers_messages_are_claimed_in_order() {
             producing.publish(&mut p, 2).unwrap();
         });
         let mut c = m.claimer(2);
-        m.ring.be_thorough(&mut c);
+
         let mut seen = Vec::new();
         for _ in 0..2 {
-            if let Some(claim) = m.ring.claim(&mut c, true).unwrap() {
+            if let Some(claim) = m.ring.claim(&mut c, true, Effort::Thorough).unwrap() {
                 seen.push(m.read(claim));
             }
         }
@@ -132,7 +152,11 @@ fn ack_then_reuse() {
         let consuming = Arc::clone(&m);
         let consumer = thread::spawn(move || {
             let mut c = consuming.claimer(2);
-            let claim = consuming.ring.claim(&mut c, true).unwrap().unwrap();
+            let claim = consuming
+                .ring
+                .claim(&mut c, true, Effort::Thorough)
+                .unwrap()
+                .unwrap();
             assert_eq!(consuming.read(claim), 1);
             let owner = slipring::layout::OwnerId(2);
             assert!(
@@ -157,17 +181,21 @@ fn nack_claim() {
         let mut p = m.publisher(0);
         m.publish(&mut p, 7).unwrap();
         let mut c = m.claimer(1);
-        let claim = m.ring.claim(&mut c, true).unwrap().unwrap();
+        let claim = m
+            .ring
+            .claim(&mut c, true, Effort::Thorough)
+            .unwrap()
+            .unwrap();
         let giving = Arc::clone(&m);
         let giver = thread::spawn(move || {
             let owner = slipring::layout::OwnerId(1);
             assert!(giving.ring.settle(giving.group, owner, claim, Settle::Nack));
         });
         let mut other = m.claimer(2);
-        let early = m.ring.claim(&mut other, true).unwrap();
+        let early = m.ring.claim(&mut other, true, Effort::Thorough).unwrap();
         giver.join().unwrap();
         // Given back for sure now: if not taken already, it is found.
-        let late = m.ring.claim(&mut other, true).unwrap();
+        let late = m.ring.claim(&mut other, true, Effort::Thorough).unwrap();
         assert!(early.is_some() != late.is_some());
         assert_eq!(early.or(late).unwrap().attempt, 2);
         SEEN.add(early.map(|claim| claim.attempt));
@@ -189,8 +217,7 @@ fn cursor_then_reuse() {
             let mut c = consuming.ring.take_over(consuming.group, owner).unwrap();
             let handed = consuming.ring.cursor_next(&mut c).unwrap().unwrap();
             assert_eq!(consuming.read(handed.claim), 1);
-            consuming.ring.cursor_settle(&mut c, handed, Settle::Ack);
-            consuming.ring.cursor_end(&mut c, handed.claim.sequence);
+            assert!(consuming.ring.cursor_end(&mut c, handed, Some(Settle::Ack)));
         });
         m.publish(&mut p, 3);
         consumer.join().unwrap();
@@ -245,7 +272,7 @@ fn attach_against_cached_limit() {
         // Nothing is acked, so nothing from the start on may be overwritten or lost.
         let mut expected = start;
         for _ in 0..2 {
-            if let Some(claim) = m.ring.claim(&mut c, true).unwrap() {
+            if let Some(claim) = m.ring.claim(&mut c, true, Effort::Thorough).unwrap() {
                 assert_eq!(claim.sequence, expected);
                 assert_eq!(u64::from(m.read(claim)), claim.sequence + 1);
                 expected += 1;

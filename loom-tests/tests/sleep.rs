@@ -20,14 +20,14 @@ use common::{Model, model};
 use loom::sync::Arc;
 use loom::thread;
 use slipring::layout::OwnerId;
-use slipring::ring::{Channel, Claim, Claimer, Publisher, Settle};
+use slipring::ring::{Channel, Claim, Claimer, Effort, Publisher, Settle};
 
 fn receive(m: &Model, c: &mut Claimer) -> Claim {
     let channel = Channel::Data(m.group);
     loop {
         let ticket = m.ring.prepare(channel);
-        m.ring.be_thorough(c);
-        if let Some(claim) = m.ring.claim(c, true).unwrap() {
+
+        if let Some(claim) = m.ring.claim(c, true, Effort::Thorough).unwrap() {
             return claim;
         }
         m.sleep(channel, ticket);
@@ -117,7 +117,11 @@ fn ack_then_sleep() {
         let consuming = Arc::clone(&m);
         let consumer = thread::spawn(move || {
             let mut c = consuming.claimer(2);
-            let claim = consuming.ring.claim(&mut c, true).unwrap().unwrap();
+            let claim = consuming
+                .ring
+                .claim(&mut c, true, Effort::Once)
+                .unwrap()
+                .unwrap();
             ack(&consuming, 2, claim);
         });
         send(&m, &mut p, 3);

@@ -243,7 +243,7 @@ impl Shape {
             s.first_sequence.is_multiple_of(s.capacity) && s.first_sequence <= u64::MAX - (1 << 62),
             "first_sequence",
             s.first_sequence,
-            "a multiple of the capacity, at most 3 * 2^62",
+            "a multiple of the capacity, below 3 * 2^62",
         )
     }
 
@@ -506,119 +506,30 @@ mod tests {
 
     #[test]
     fn wrong_numbers_are_named() {
-        let field = |shape| Geometry::new(shape).unwrap_err().field;
-        assert_eq!(
-            field(Shape {
-                capacity: 0,
-                ..SMALL
-            }),
-            "capacity"
-        );
-        assert_eq!(
-            field(Shape {
-                capacity: 1,
-                ..SMALL
-            }),
-            "capacity"
-        );
-        assert_eq!(
-            field(Shape {
-                capacity: 12,
-                ..SMALL
-            }),
-            "capacity"
-        );
-        assert_eq!(
-            field(Shape {
-                capacity: 1 << 31,
-                ..SMALL
-            }),
-            "capacity"
-        );
-        assert_eq!(
-            field(Shape {
-                slot_size: 0,
-                ..SMALL
-            }),
-            "slot_size"
-        );
-        assert_eq!(
-            field(Shape {
-                slot_size: 100,
-                ..SMALL
-            }),
-            "slot_size"
-        );
-        assert_eq!(
-            field(Shape {
-                max_message: 1 << 32,
-                ..SMALL
-            }),
-            "max_message"
-        );
-        assert_eq!(
-            field(Shape {
-                arena_size: 0,
-                ..SMALL
-            }),
-            "arena_size"
-        );
-        assert_eq!(
-            field(Shape {
-                arena_size: 1 << 45,
-                ..SMALL
-            }),
-            "arena_size"
-        );
-        assert_eq!(
-            field(Shape {
-                max_message: 96,
-                ..SMALL
-            }),
-            "arena_size"
-        );
-        assert_eq!(
-            field(Shape {
-                max_groups: 0,
-                ..SMALL
-            }),
-            "max_groups"
-        );
-        assert_eq!(
-            field(Shape {
-                max_groups: 65,
-                ..SMALL
-            }),
-            "max_groups"
-        );
-        assert_eq!(
-            field(Shape {
-                max_participants: 0,
-                ..SMALL
-            }),
-            "max_participants"
-        );
-        assert_eq!(
-            field(Shape {
-                max_participants: 4097,
-                ..SMALL
-            }),
-            "max_participants"
-        );
-        assert_eq!(
-            field(Shape {
-                first_sequence: 4,
-                ..SMALL
-            }),
-            "first_sequence"
-        );
-        assert_eq!(
-            field(Shape {
-                first_sequence: u64::MAX - 7,
-                ..SMALL
-            }),
-            "first_sequence"
-        );
+        type Change = fn(&mut Shape);
+        let wrong: [(&str, Change); 16] = [
+            ("capacity", |s| s.capacity = 0),
+            ("capacity", |s| s.capacity = 1),
+            ("capacity", |s| s.capacity = 12),
+            ("capacity", |s| s.capacity = 1 << 31),
+            ("slot_size", |s| s.slot_size = 0),
+            ("slot_size", |s| s.slot_size = 100),
+            ("max_message", |s| s.max_message = 1 << 32),
+            ("arena_size", |s| s.arena_size = 0),
+            ("arena_size", |s| s.arena_size = 1 << 45),
+            ("arena_size", |s| s.max_message = 96),
+            ("max_groups", |s| s.max_groups = 0),
+            ("max_groups", |s| s.max_groups = 65),
+            ("max_participants", |s| s.max_participants = 0),
+            ("max_participants", |s| s.max_participants = 4097),
+            ("first_sequence", |s| s.first_sequence = 4),
+            ("first_sequence", |s| s.first_sequence = u64::MAX - 7),
+        ];
+        for (field, change) in wrong {
+            let mut shape = SMALL;
+            change(&mut shape);
+            assert_eq!(Geometry::new(shape).unwrap_err().field, field);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Heap memory in the shape of a mapping: for queues inside one process, unit tests and Miri.
 
 use std::cell::UnsafeCell;
+use std::io;
 use std::ptr::NonNull;
 
 const BLOCK: usize = 4096;
@@ -17,13 +18,14 @@ unsafe impl Send for Heap {}
 unsafe impl Sync for Heap {}
 
 impl Heap {
-    pub(super) fn zeroed(length: usize) -> Self {
-        let blocks = length.div_ceil(BLOCK);
-        Self(
-            (0..blocks)
-                .map(|_| Block(UnsafeCell::new([0; BLOCK])))
-                .collect(),
-        )
+    pub(super) fn zeroed(length: usize) -> io::Result<Self> {
+        let count = length.div_ceil(BLOCK);
+        let mut blocks = Vec::new();
+        blocks
+            .try_reserve_exact(count)
+            .map_err(|_| io::ErrorKind::OutOfMemory)?;
+        blocks.extend((0..count).map(|_| Block(UnsafeCell::new([0; BLOCK]))));
+        Ok(Self(blocks.into_boxed_slice()))
     }
 
     pub(super) fn base(&self) -> NonNull<u8> {

@@ -45,7 +45,7 @@ impl Mem {
     /// # Errors
     /// `length` exceeds the address space.
     pub fn heap(length: u64) -> io::Result<Self> {
-        let heap = Heap::zeroed(address_space(length)?);
+        let heap = Heap::zeroed(address_space(length)?)?;
         Ok(Self {
             base: heap.base(),
             length,

@@ -38,13 +38,13 @@ impl Ring {
     /// Takes a segment with room for `length` bytes.
     ///
     /// # Errors
-    /// `Full`: every segment is held, or full of messages not yet settled.
+    /// `ArenaFull`: every segment is held, or full of messages not yet settled.
     pub fn hold_segment(&self, p: &mut Publisher, length: u64) -> Result<HeldSegment, Stuck> {
         if let Some(held) = self.find_segment(p, length) {
             return Ok(held);
         }
         self.refresh_limit(p);
-        self.find_segment(p, length).ok_or(Stuck::Full)
+        self.find_segment(p, length).ok_or(Stuck::ArenaFull)
     }
 
     fn find_segment(&self, p: &mut Publisher, length: u64) -> Option<HeldSegment> {

@@ -26,6 +26,19 @@ pub struct Claimer {
     since_hint: u64,
     /// Polls in vain.
     polls: u32,
+    /// How hard the claim under way looks.
+    effort: Effort,
+}
+
+/// How hard to look behind slots that are being written. Reading what producers write takes it from them each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// One poll of many.
+    Poll,
+    /// Behind one such slot.
+    Once,
+    /// Behind any number: before sleeping.
+    Thorough,
 }
 
 /// A claim: which message, and how often it has now been handed over.
@@ -56,6 +69,7 @@ impl Ring {
             holes: Vec::with_capacity(HOLES_MAX),
             since_hint: 0,
             polls: 1,
+            effort: Effort::Once,
         }
     }
 
@@ -66,17 +80,18 @@ impl Ring {
             .max(self.floor(group))
     }
 
-    /// Makes the next claim in vain a thorough one: for a consumer about to sleep.
-    pub fn be_thorough(&self, c: &mut Claimer) {
-        c.polls = 0;
-    }
-
     /// Claims the oldest message there is. `open` hands it over at once and counts the attempt; else [`Self::open`]
     /// has to follow.
     ///
     /// # Errors
     /// The file holds what no code writes.
-    pub fn claim(&self, c: &mut Claimer, open: bool) -> Result<Option<Claim>, Damage> {
+    pub fn claim(
+        &self,
+        c: &mut Claimer,
+        open: bool,
+        effort: Effort,
+    ) -> Result<Option<Claim>, Damage> {
+        c.effort = effort;
         let claim = match self.claim_given_back(c, open)? {
             Some(claim) => Some(claim),
             None => match self.claim_hole(c, open) {
@@ -94,6 +109,7 @@ impl Ring {
                     .copied()
                     .min()
                     .map_or(c.position, |hole| hole.min(c.position));
+                self.raise_floor(c.group);
                 // ORDERING: Release; pairs with known_head's Acquire. Hint only.
                 self.group_word(c.group, group::HEAD)
                     .raise(head, Ordering::Release);
@@ -109,9 +125,9 @@ impl Ring {
         if !hint.is_some() {
             return Ok(None);
         }
-        let floor = self.floor(c.group);
+        let floor = self.raise_floor(c.group);
         let mut sequence = hint.sequence(floor).max(floor);
-        // Bound: a lap above the floor, and every turn passes a claimed or aborted slot.
+        // Bound: a lap above the floor; every turn passes a claimed or aborted slot.
         while sequence - floor < self.geo.capacity() {
             let (raw, view) = self.load_slot(sequence);
             match view {
@@ -149,8 +165,11 @@ impl Ring {
             }
             sequence += 1;
         }
-        // ORDERING: Release; as above.
-        let _raced = word.replace(hint.0, hint.raised_to(sequence).0, Ordering::Release);
+        let raised = hint.raised_to(sequence);
+        if raised != hint {
+            // ORDERING: Release; as above.
+            let _raced = word.replace(hint.0, raised.0, Ordering::Release);
+        }
         Ok(None)
     }
 
@@ -194,7 +213,7 @@ impl Ring {
                 }
                 SlotView::Aborted => c.position += 1,
                 SlotView::Lapped { .. } => {
-                    let head = self.known_head(c.group).max(self.advance_floor(c.group));
+                    let head = self.known_head(c.group).max(self.raise_floor(c.group));
                     if head <= sequence {
                         return Err(self.slot_damage(
                             sequence,
@@ -222,12 +241,13 @@ impl Ring {
     fn is_hole(&self, c: &mut Claimer, sequence: u64) -> bool {
         let poll = c.polls;
         c.polls = poll.wrapping_add(1);
-        if !poll.is_multiple_of(POLLS_PER_PEEK) {
+        if c.effort == Effort::Poll && !poll.is_multiple_of(POLLS_PER_PEEK) {
             return false;
         }
         let behind = self.load_slot(sequence + 1).1;
+        let look = c.effort == Effort::Thorough || poll.is_multiple_of(POLLS_PER_LOOK);
         !matches!(behind, SlotView::Empty | SlotView::Earlier(_))
-            || (poll.is_multiple_of(POLLS_PER_LOOK) && self.newest_taken(sequence).is_some())
+            || (look && self.newest_taken(sequence).is_some())
     }
 
     /// One CAS both takes the message and signs for it (I4).

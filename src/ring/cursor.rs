@@ -119,6 +119,9 @@ impl Ring {
                 SlotView::Published => {
                     c.position = sequence + 1;
                     match self.noted_by_any(c, sequence) {
+                        (_, ClaimState::Done) if c.settled == sequence => {
+                            self.settle_until(c, sequence + 1);
+                        }
                         (_, ClaimState::Done) => {}
                         (attempts, _) => return Ok(Some(self.hand(c, sequence, attempts))),
                     }
@@ -179,36 +182,45 @@ impl Ring {
                 .all(|&(epoch, from)| epoch <= handed.epoch || sequence < from)
     }
 
-    /// Settles a valid guard; the guard must be ended with [`Self::cursor_end`] as well.
-    pub fn cursor_settle(&self, c: &mut Cursor, handed: Handed, how: Settle) {
+    /// Ends a guard, settling it so; `None`: leaves it to a later cumulative ack. False: it was stale. Its bytes may be
+    /// overwritten once they are settled.
+    pub fn cursor_end(&self, c: &mut Cursor, handed: Handed, how: Option<Settle>) -> bool {
+        let valid = self.cursor_valid(c, handed);
+        self.unhold(c, handed);
         let Claim { sequence, attempt } = handed.claim;
-        match how {
-            Settle::Ack if sequence == c.settled => self.settle_until(c, sequence + 1),
-            Settle::Ack => {
+        match how.filter(|_| valid) {
+            Some(Settle::Ack) if sequence == c.settled => self.settle_until(c, sequence + 1),
+            Some(Settle::Ack) => {
                 self.note(c.group, c.owner, sequence, attempt, ClaimState::Done);
                 c.noted_until = c.noted_until.max(sequence + 1);
             }
-            Settle::Nack => self.rewind(c, sequence, attempt),
-            Settle::Release => self.rewind(c, sequence, attempt.saturating_sub(1)),
+            Some(Settle::Nack) => self.rewind(c, sequence, attempt),
+            Some(Settle::Release) => self.rewind(c, sequence, attempt.saturating_sub(1)),
+            None => {}
         }
+        self.store_floor(c);
+        valid
     }
 
-    /// Acks a guard's message and everything before it, the guard itself not ended yet. How many that are; `None` if the
-    /// guard is stale.
-    pub fn cursor_settle_all(&self, c: &mut Cursor, handed: Handed) -> Option<u64> {
-        if !self.cursor_valid(c, handed) {
-            return None;
-        }
+    /// Ends a guard, acking its message and everything before it. How many that are; `None`: it was stale.
+    pub fn cursor_end_all(&self, c: &mut Cursor, handed: Handed) -> Option<u64> {
+        let valid = self.cursor_valid(c, handed);
+        self.unhold(c, handed);
         let sequence = handed.claim.sequence;
-        let acked = (c.settled..=sequence)
-            .filter(|&s| self.noted_by_any(c, s).1 != ClaimState::Done && !self.is_aborted(s))
-            .count() as u64;
-        self.settle_until(c, sequence + 1);
-        Some(acked)
+        let acked = valid.then(|| {
+            (c.settled..=sequence)
+                .filter(|&s| self.noted_by_any(c, s).1 != ClaimState::Done && !self.is_aborted(s))
+                .count() as u64
+        });
+        if valid {
+            self.settle_until(c, sequence + 1);
+        }
+        self.store_floor(c);
+        acked
     }
 
-    /// A guard is gone: its bytes may be overwritten once they are settled.
-    pub fn cursor_end(&self, c: &mut Cursor, sequence: u64) {
+    fn unhold(&self, c: &mut Cursor, handed: Handed) {
+        let sequence = handed.claim.sequence;
         let at = c.held.partition_point(|&held| held < sequence);
         if c.held.get(at) == Some(&sequence) {
             c.held.remove(at);
@@ -216,10 +228,10 @@ impl Ring {
         if c.held.is_empty() {
             c.restarts.clear();
         }
-        self.store_floor(c);
     }
 
     fn settle_until(&self, c: &mut Cursor, sequence: u64) {
+        let from = c.settled;
         c.settled = sequence;
         // Bound: a lap; nothing is noted, or aborted and passed, further ahead.
         while self.noted_by_any(c, c.settled).1 == ClaimState::Done
@@ -229,6 +241,13 @@ impl Ring {
         }
         // What was acked before order restarted may reach beyond the new position.
         c.position = c.position.max(c.settled);
+        // The floor stays below an older guard; a successor is told what is settled above it.
+        if let Some(&held) = c.held.front() {
+            for settled in from.max(held)..c.settled {
+                self.note(c.group, c.owner, settled, 0, ClaimState::Done);
+            }
+            c.noted_until = c.noted_until.max(c.settled);
+        }
         self.store_floor(c);
     }
 
@@ -257,6 +276,8 @@ impl Ring {
         c.position = sequence;
         c.opened = sequence;
         c.epoch += 1;
+        // A lower restart outdoes the higher ones before it.
+        c.restarts.retain(|&(_, from)| from < sequence);
         c.restarts.push((c.epoch, sequence));
         // ORDERING: Release; pairs with take_over's Acquire; the attempt is noted first.
         self.group_word(c.group, group::OPENED)

@@ -1,26 +1,41 @@
-//! The floor of a group: every sequence below it is settled. Whoever needs it moves it, so consumers pay nothing for it.
+//! The floor of a group: every sequence below it is settled. Producers find out for themselves how far it could be, and
+//! keep that; consumers note it now and then.
 
 use super::{Ring, SlotView};
 use crate::layout::geometry::{control, group};
-use crate::layout::{ClaimState, ClaimWord, EntryState, GroupId};
+use crate::layout::{ClaimState, ClaimWord, EntryState, GroupId, PARTICIPANTS_MAX};
 use crate::sync::Ordering;
+
+/// No sequence gets here in any queue's life: what a scribbled word says is cut off at it, so that sums do not overflow.
+pub(super) const SEQUENCE_MAX: u64 = u64::MAX - (1 << 61);
 
 impl Ring {
     /// The floor as it was last noted. In an exclusive group it is exact.
     pub fn floor(&self, id: GroupId) -> u64 {
-        // ORDERING: Acquire; pairs with advance_floor's raise and cursor's swap; the consumers' reads below it are over
+        // ORDERING: Acquire; pairs with raise_floor's raise and cursor's swap; the consumers' reads below it are over
         // (I1, I3); model ack_then_reuse.
-        self.group_word(id, group::FLOOR).load(Ordering::Acquire)
+        self.group_word(id, group::FLOOR)
+            .load(Ordering::Acquire)
+            .min(SEQUENCE_MAX)
     }
 
-    /// Moves the floor of a shared group over all that is settled. Any number of processes may do so at once.
-    pub fn advance_floor(&self, id: GroupId) -> u64 {
-        let floor = self.floor(id);
-        let mut reached = floor;
-        // Bound: a lap; nothing can be settled further ahead.
-        while reached - floor < self.geo.capacity() && self.is_settled(id, reached) {
+    /// Where the floor of a shared group could be, looking from `from`, at or below it.
+    pub fn settled_until(&self, id: GroupId, from: u64) -> u64 {
+        let mut reached = from;
+        // Bound: nothing is settled beyond the tail, a lap above the true floor; and `from` lags by what the members of a
+        // group claim between two notes, 32 messages each.
+        let most = 2 * self.geo.capacity() + u64::from(PARTICIPANTS_MAX) * 32;
+        while reached - from < most && self.is_settled(id, reached) {
             reached += 1;
         }
+        reached
+    }
+
+    /// Moves the floor of a shared group over all that is settled. Only its members may: a producer that is paused in
+    /// here could raise the floor of another group, made meanwhile in the same entry.
+    pub fn raise_floor(&self, id: GroupId) -> u64 {
+        let floor = self.floor(id);
+        let reached = self.settled_until(id, floor);
         if reached > floor {
             // ORDERING: AcqRel; pairs with floor's Acquire; passes on what the Acquire loads of is_settled saw.
             self.group_word(id, group::FLOOR)
@@ -65,12 +80,22 @@ impl Ring {
 
     /// The first sequence that nobody has taken, as far as this process can see now.
     pub fn true_tail(&self) -> u64 {
-        // ORDERING: Acquire; pairs with publish::raise_tail; every slot below is taken.
-        let mut sequence = self.word(control::TAIL).load(Ordering::Acquire);
-        // Bound: producers cannot get more than a lap beyond the lowest floor; each turn passes a taken slot.
-        while let Some(taken) = self.newest_taken(sequence) {
+        let mut sequence = self.tail_hint();
+        // Bound: producers cannot get more than a lap beyond the lowest floor; each turn goes on by a taken slot.
+        while let Some(taken) = self
+            .newest_taken(sequence)
+            .filter(|&taken| taken >= sequence)
+        {
             sequence = taken + 1;
         }
         sequence
+    }
+
+    /// A sequence below which all slots are taken.
+    pub fn tail_hint(&self) -> u64 {
+        // ORDERING: Acquire; pairs with raise_tail's Release; every slot below is taken.
+        self.word(control::TAIL)
+            .load(Ordering::Acquire)
+            .min(SEQUENCE_MAX)
     }
 }

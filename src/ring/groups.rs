@@ -40,6 +40,8 @@ pub struct OutOfReach {
 
 const EXCLUSIVE: u64 = 1;
 const EPHEMERAL: u64 = 2;
+/// Has had a member.
+const JOINED: u64 = 4;
 
 impl Ring {
     /// The state word of a group.
@@ -107,8 +109,10 @@ impl Ring {
         // ORDERING: Relaxed; nobody else uses the entry.
         let owner = OwnedWord(self.group_word(id, group::OWNER).load(Ordering::Relaxed));
         set(group::OWNER, owner.with_state(EntryState::Free).0);
-        // ORDERING: Acquire; pairs with raise_tail; a pin no higher than any start to come.
-        let pin = self.word(control::TAIL).load(Ordering::Acquire);
+        // Floors only grow, and one group is made at a time: no start chosen below lies under this pin.
+        let (shared, exclusive) = self.gating();
+        let floors = GroupId::in_mask(shared | exclusive).map(|other| self.floor(other));
+        let pin = floors.chain([self.tail_hint()]).min().unwrap_or(0);
         for field in [group::FLOOR, group::HEAD, group::OPENED, group::START] {
             set(field, pin);
         }
@@ -122,7 +126,8 @@ impl Ring {
 
         let latest = self.true_tail();
         let (shared, exclusive) = self.gating();
-        let shared = GroupId::in_mask(shared & !id.bit()).map(|other| self.advance_floor(other));
+        let shared = GroupId::in_mask(shared & !id.bit())
+            .map(|other| self.settled_until(other, self.floor(other)));
         let exclusive = GroupId::in_mask(exclusive & !id.bit()).map(|other| self.floor(other));
         let earliest = shared.chain(exclusive).min().unwrap_or(latest);
         let chosen = match start {
@@ -144,7 +149,7 @@ impl Ring {
         Ok(chosen)
     }
 
-    fn bump_generation(&self) {
+    pub(super) fn bump_generation(&self) {
         // ORDERING: AcqRel; pairs with refresh_limit's Acquire; the state of the group that came or went.
         self.word(control::GENERATION).add(1, Ordering::AcqRel);
     }
@@ -157,6 +162,9 @@ impl Ring {
         // ORDERING: SeqCst fence; pairs with has_members'.
         fence(Ordering::SeqCst);
         if self.group_state(id).entry_state() == Some(EntryState::Live) {
+            // ORDERING: AcqRel; pairs with reap_group's load; a group that was joined is not kept for its maker.
+            self.group_word(id, group::FLAGS)
+                .set(JOINED, Ordering::AcqRel);
             return true;
         }
         self.leave_group(id, member);
@@ -171,15 +179,27 @@ impl Ring {
         self.reap_group(id);
     }
 
-    /// Closes an ephemeral group without members, frees a closing one.
+    /// Closes an ephemeral group without members, unless its maker may still join it; frees a closing one without members.
     pub fn reap_group(&self, id: GroupId) {
         let found = self.group_state(id);
         match found.entry_state() {
             Some(EntryState::Live) if self.is_ephemeral(id) && !self.has_members(id) => {
-                self.close_group(id, found);
+                // ORDERING: Acquire; pairs with join_group's set.
+                let flags = self.group_word(id, group::FLAGS).load(Ordering::Acquire);
+                let maker = self.participant_state(found.owner()).entry_state();
+                if flags & JOINED != 0 || maker != Some(EntryState::Live) {
+                    self.close_group(id, found);
+                }
             }
             Some(EntryState::Closing) if !self.has_members(id) => self.free_group(id, found),
             _ => {}
+        }
+    }
+
+    /// The same for all groups, and producers look at the table anew: whoever should have done it may have died.
+    pub fn reap_groups(&self) {
+        for id in self.geo.group_ids() {
+            self.reap_group(id);
         }
     }
 

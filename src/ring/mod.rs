@@ -86,7 +86,7 @@
 //! | | a producer of a lossy queue | the oldest, not claimed or `Ready`, by CAS to `Done` |
 //! | | an exclusive group's owner | attempts of what it takes over or gives back |
 //! | tail, head | anybody | only up, to what it has seen |
-//! | floor | anybody (shared) | only up, over what is settled |
+//! | floor | members (shared) | only up, over what is settled; producers keep what they find to themselves |
 //! | | the owner (exclusive) | what is settled and not looked at |
 //! | ready hint | who gives back | down, next version |
 //! | | who searched | up or cleared, by CAS on the full value |
@@ -101,7 +101,7 @@
 //! |---|---|---|---|
 //! | a message | commit's CAS (`publish.rs`) | `load_slot` | header, payload, segment |
 //! | a settled message | settle's CAS, the cursor's swap | the claim load of `is_settled`, the floor load | the reader has finished |
-//! | that, to others | the raise of `advance_floor` | the floor load | the same |
+//! | that, to others | the raise of `raise_floor` | the floor load | the same |
 //! | a claim given back | settle's CAS | the claim load of `take` | the attempt |
 //! | its place | `note_ready`'s CAS | the hint load of `claim_given_back` | the word says `Ready` |
 //! | a segment | `open_segment`'s CAS | `try_hold`'s load | bump, used-until |
@@ -128,8 +128,8 @@
 //! | active in an exclusive group | `OWNER` live, range open | sweep: free; the successor counts the range |
 //! | taking over | part of the range counted, `OPENED` lowered so far | the next successor counts the rest (one message may be counted twice) |
 //! | making a group | `Joining` or `Pinned(dead)` | sweep: free, generation |
-//! | deleting one | `Closing` | its last member, or a sweep of it, frees it |
-//! | freeing one, before the generation | free, still in producers' masks | a producer that waited in vain reads the table |
+//! | deleting or leaving one | `Closing`, or ephemeral without members | any look for the dead frees it |
+//! | freeing one, before the generation | free, still in producers' masks | the sweep raises the generation; a producer that waited in vain reads the table |
 //! | joining | `Live`, lock free | sweep |
 //! | leaving | the same, or nothing | sweep |
 //! | sweeping | part of it done, lock free again | the next sweep does all of it |
@@ -148,7 +148,7 @@ mod sleep;
 mod sweep;
 
 pub use arena::HeldSegment;
-pub use claim::{Claim, Claimer};
+pub use claim::{Claim, Claimer, Effort};
 pub use cursor::{Cursor, Handed};
 pub use groups::{JoiningGroup, OutOfReach, Start};
 #[cfg(not(slipring_loom))]
@@ -313,7 +313,7 @@ impl Ring {
     /// Saturating: in a scribbled file the lap can be anything.
     fn later(&self, sequence: u64, laps: i64) -> u64 {
         let beyond = laps.unsigned_abs().saturating_mul(self.geo.capacity());
-        sequence.saturating_add(beyond).min(u64::MAX - 1)
+        sequence.saturating_add(beyond).min(floor::SEQUENCE_MAX)
     }
 
     /// For a reader that finds a slot empty: its second line, so that it is on its way when the first one comes.

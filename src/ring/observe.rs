@@ -119,7 +119,7 @@ impl Ring {
     /// Counts how the messages of a shared group stand. A lap of loads; each was true at some moment of the scan.
     pub fn count_claims(&self, id: GroupId, tail: u64) -> ClaimCounts {
         let mut counts = ClaimCounts {
-            floor: self.floor(id),
+            floor: self.settled_until(id, self.floor(id)),
             ..ClaimCounts::default()
         };
         let mut at_floor = true;

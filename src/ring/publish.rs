@@ -4,8 +4,10 @@
 //! after another returned gets a higher sequence.
 
 use super::{Damage, Ring, SlotView};
-use crate::layout::geometry::{control, slot};
-use crate::layout::{ClaimState, ClaimWord, GroupId, OwnedWord, OwnerId, SlotHeader, SlotState};
+use crate::layout::geometry::{control, group, slot};
+use crate::layout::{
+    ClaimState, ClaimWord, GROUPS_MAX, GroupId, OwnedWord, OwnerId, SlotHeader, SlotState,
+};
 use crate::sync::{Ordering, fence};
 use zerocopy::IntoBytes;
 
@@ -23,6 +25,8 @@ pub struct Publisher {
     pub(super) limit: u64,
     /// Generation the group masks belong to.
     generation: Option<u64>,
+    /// Floors of shared groups, as far as this producer has found them in this generation.
+    floors: [u64; GROUPS_MAX as usize],
     shared: u64,
     exclusive: u64,
     since_hint: u64,
@@ -32,8 +36,10 @@ pub struct Publisher {
 /// Why a message is not in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stuck {
-    /// No room: a group has not settled enough.
+    /// No slot: a group has not settled enough.
     Full,
+    /// No segment with room: all are held, or full of what is not settled.
+    ArenaFull,
     /// A sweep took this producer for dead and aborted its reservation.
     Fenced,
     /// The file holds what no code writes.
@@ -70,10 +76,10 @@ impl Ring {
         Publisher {
             owner,
             sole,
-            // ORDERING: Acquire; pairs with publish::commit's raise; every slot below is taken.
-            next: self.word(control::TAIL).load(Ordering::Acquire),
+            next: self.tail_hint(),
             limit: 0,
             generation: None,
+            floors: [0; GROUPS_MAX as usize],
             shared: 0,
             exclusive: 0,
             since_hint: 0,
@@ -164,8 +170,9 @@ impl Ring {
             // ORDERING: Release; pairs with newest_taken's Acquire; follows the slot, so a death leaves nothing open.
             self.reservation(sequence).store(taken.0, Ordering::Release);
             p.next = sequence + 1;
-        } else if !word.replace(before.0, published, Ordering::SeqCst) {
-            // ORDERING (above): SeqCst, as for a sole producer.
+        } else if
+        // ORDERING: SeqCst (Release part: header and payload); as for a sole producer.
+        !word.replace(before.0, published, Ordering::SeqCst) {
             return Err(Stuck::Fenced);
         }
         p.since_hint += 1;
@@ -192,10 +199,18 @@ impl Ring {
             if p.generation != Some(generation) {
                 (p.shared, p.exclusive) = self.gating();
                 p.generation = Some(generation);
+                p.floors = [0; GROUPS_MAX as usize];
             }
-            let shared = GroupId::in_mask(p.shared).map(|id| self.advance_floor(id));
-            let exclusive = GroupId::in_mask(p.exclusive).map(|id| self.floor(id));
-            let lowest = shared.chain(exclusive).min().unwrap_or(p.next);
+            let mut lowest = None;
+            for id in GroupId::in_mask(p.shared) {
+                let floor = self.find_floor(p, id);
+                lowest = Some(lowest.map_or(floor, |lowest: u64| lowest.min(floor)));
+            }
+            for id in GroupId::in_mask(p.exclusive) {
+                let floor = self.floor(id);
+                lowest = Some(lowest.map_or(floor, |lowest: u64| lowest.min(floor)));
+            }
+            let lowest = lowest.unwrap_or(p.next);
             // ORDERING: SeqCst fence; pairs with groups::pin's; either the re-read below sees the new group, or that
             // group chooses its start after seeing the floors used here; model attach_against_cached_limit.
             fence(Ordering::SeqCst);
@@ -212,36 +227,56 @@ impl Ring {
         p.generation = None;
     }
 
+    fn find_floor(&self, p: &mut Publisher, id: GroupId) -> u64 {
+        let Some(known) = p.floors.get_mut(usize::from(id.0)) else {
+            return 0;
+        };
+        *known = self.settled_until(id, self.floor(id).max(*known));
+        *known
+    }
+
     /// Lossy queues: settles the oldest message of every group that holds this producer back, unless a consumer is
-    /// working on it. True if there may be room now.
-    pub fn drop_oldest(&self, p: &mut Publisher) -> bool {
+    /// working on it. For a slot those are the groups a lap behind; for a segment, those at the lowest floor. True if
+    /// there may be room now.
+    pub fn drop_oldest(&self, p: &mut Publisher, stuck: Stuck) -> bool {
+        self.refresh_limit(p);
+        let lowest = p.limit.saturating_sub(self.geo.capacity());
+        if stuck == Stuck::Full && p.room() > 0 {
+            return true;
+        }
+        let mut dropped = false;
         for id in GroupId::in_mask(p.shared) {
-            let oldest = self.advance_floor(id);
-            if oldest.saturating_add(self.geo.capacity()) > p.next {
-                continue;
+            let oldest = self.find_floor(p, id);
+            if oldest == lowest && oldest < p.next {
+                if !self.drop_one(p, id, oldest) {
+                    return false;
+                }
+                dropped = true;
             }
-            if self.load_slot(oldest).1 != SlotView::Published {
-                return false;
-            }
-            let lap = self.geo.lap(oldest);
-            let word = self.claim_word(id, oldest);
-            // ORDERING: Acquire; pairs with settle's Release; a giver-back's reads are over before we call it done.
-            let claim = ClaimWord(word.load(Ordering::Acquire));
-            let free = matches!(
-                claim.state_in(lap),
-                Some(ClaimState::Never | ClaimState::Ready)
-            );
-            let done = ClaimWord::new(lap, claim.attempt(), p.owner, ClaimState::Done);
-            // ORDERING: AcqRel; pairs with floor's Acquire; as an ack.
-            if !free || !word.replace(claim.0, done.0, Ordering::AcqRel) {
-                return false;
-            }
-            // ORDERING: Relaxed; a counter.
-            self.group_word(id, crate::layout::geometry::group::LOST)
-                .add(1, Ordering::Relaxed);
-            self.advance_floor(id);
         }
         self.refresh_limit(p);
-        p.room() > 0
+        dropped
+    }
+
+    fn drop_one(&self, p: &Publisher, id: GroupId, oldest: u64) -> bool {
+        if self.load_slot(oldest).1 != SlotView::Published {
+            return false;
+        }
+        let lap = self.geo.lap(oldest);
+        let word = self.claim_word(id, oldest);
+        // ORDERING: Acquire; pairs with settle's Release; a giver-back's reads are over before we call it done.
+        let claim = ClaimWord(word.load(Ordering::Acquire));
+        let free = matches!(
+            claim.state_in(lap),
+            Some(ClaimState::Never | ClaimState::Ready)
+        );
+        let done = ClaimWord::new(lap, claim.attempt(), p.owner, ClaimState::Done);
+        // ORDERING: AcqRel; pairs with is_settled's Acquire; as an ack.
+        let dropped = free && word.replace(claim.0, done.0, Ordering::AcqRel);
+        if dropped {
+            // ORDERING: Relaxed; a counter.
+            self.group_word(id, group::LOST).add(1, Ordering::Relaxed);
+        }
+        dropped
     }
 }

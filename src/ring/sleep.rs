@@ -2,7 +2,7 @@
 //!
 //! A waiter reads the event, says so in the shared bit, fences, looks once more, and sleeps only if the event has not
 //! moved. A publisher, after its commit, reads the bits; for each set one it bumps the event and wakes one sleeper; if
-//! there was none it clears the bit, bumps again and wakes once more, so that a waiter that set its bit just before the
+//! there was none it clears the bit, bumps again and wakes all, so that a waiter that set its bit just before the
 //! clear sees a new event. A waiter never clears the bit, so a dead one leaves nothing behind. Every sleep is bounded
 //! besides: a process can die between commit and wake, or after being woken.
 //!
@@ -64,7 +64,7 @@ impl Ring {
     }
 
     fn load_after_write(&self, word: Word<'_>) -> u64 {
-        // Loom takes SeqCst accesses for AcqRel; a fence it understands.
+        // ORDERING: SeqCst fence, for loom, which takes SeqCst accesses for AcqRel; pairs with prepare's.
         #[cfg(slipring_loom)]
         fence(Ordering::SeqCst);
         // ORDERING: SeqCst; after a SeqCst write of commit or settle; pairs with prepare; models *_then_sleep.
@@ -96,7 +96,7 @@ impl Ring {
             let floor = if self.is_exclusive(id) {
                 self.floor(id)
             } else {
-                self.advance_floor(id)
+                self.raise_floor(id)
             };
             if floor > sequence {
                 self.wake_one(Channel::Space, waker);
@@ -123,7 +123,7 @@ impl Ring {
             word.clear(bit, Ordering::SeqCst);
             // ORDERING: AcqRel; as above.
             event.bump(Ordering::AcqRel);
-            waker.wake(event, 1);
+            waker.wake(event, i32::MAX);
         }
     }
 

@@ -29,16 +29,13 @@ impl Ring {
         }
         self.sweep_segments(dead);
         self.end_sole(dead);
-        // ORDERING: AcqRel; pairs with join_group's set; the groups it was in.
-        let member_of = self
-            .participant_word(dead, participant::MEMBER_OF)
-            .clear(u64::MAX, Ordering::AcqRel);
-        for id in self.geo.group_ids() {
-            if member_of & id.bit() != 0 || self.group_state(id).owner() == dead {
-                self.reap_group(id);
-            }
-        }
+        // ORDERING: Release; pairs with has_members' Acquire; it is in no group any more.
+        self.participant_word(dead, participant::MEMBER_OF)
+            .store(0, Ordering::Release);
         self.leave(dead, found);
+        self.reap_groups();
+        // It may have freed a group and not said so.
+        self.bump_generation();
         Swept {
             participants: 1,
             holes,
