@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam_utils::CachePadded;
 use zerocopy::IntoBytes;
 
+use crate::claims::{Claims, Iter};
 use crate::delivery::Delivery;
 use crate::error::{AckError, ClaimError};
 use crate::layout::geometry::{group, slot};
@@ -235,7 +236,7 @@ impl Consumer {
 
     /// Claims the next message: opened, or, of a shared group and for a batch, only claimed.
     #[inline]
-    fn next(&self, open: bool, effort: Effort) -> Result<Option<Handed>, ClaimError> {
+    pub(crate) fn next(&self, open: bool, effort: Effort) -> Result<Option<Handed>, ClaimError> {
         if self.attachment.is_forked() {
             return Err(ClaimError::Forked);
         }
@@ -286,7 +287,7 @@ impl Consumer {
     }
 
     /// Makes a guard of an opened claim.
-    fn deliver(&self, handed: Handed) -> Result<Delivery<'_>, ClaimError> {
+    pub(crate) fn deliver(&self, handed: Handed) -> Result<Delivery<'_>, ClaimError> {
         let Claim { sequence, attempt } = handed.claim;
         match self.read(sequence) {
             Ok((header, payload)) => {
@@ -350,7 +351,7 @@ impl Consumer {
 
     /// Opens a claim of a batch. `None`: it is no longer ours, since somebody took us for dead, or since order restarted
     /// before it.
-    fn open(&self, handed: Handed) -> Option<Handed> {
+    pub(crate) fn open(&self, handed: Handed) -> Option<Handed> {
         if self.attachment.is_forked() {
             return None;
         }
@@ -368,7 +369,13 @@ impl Consumer {
         }
     }
 
-    fn unclaim(&self, handed: Handed) {
+    /// A claim of a batch turned out not to be ours any more.
+    pub(crate) fn lose(&self) {
+        self.outstanding
+            .set(self.outstanding.get().saturating_sub(1));
+    }
+
+    pub(crate) fn unclaim(&self, handed: Handed) {
         if self.attachment.is_forked() || !matches!(*self.mode.borrow(), Mode::Shared(_)) {
             // In order, the first of a batch has been handed over already.
             let _stale = self.end(handed, Some(Settle::Release));
@@ -505,23 +512,6 @@ impl<'c> IntoIterator for &'c Consumer {
     }
 }
 
-/// Messages without end: [`Consumer::iter`].
-#[derive(Debug)]
-pub struct Iter<'c> {
-    consumer: &'c Consumer,
-}
-
-impl<'c> Iterator for Iter<'c> {
-    type Item = Result<Delivery<'c>, ClaimError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        match self.consumer.recv() {
-            Err(ClaimError::GroupClosed) => None,
-            next => Some(next),
-        }
-    }
-}
-
 struct Next<'c> {
     consumer: &'c Consumer,
     open: bool,
@@ -551,65 +541,6 @@ impl Waitable for Next<'_> {
         match *self.consumer.mode.borrow() {
             Mode::StandBy => Channel::StandBy(self.consumer.group),
             Mode::Shared(_) | Mode::Active(_) => Channel::Data(self.consumer.group),
-        }
-    }
-}
-
-/// A batch of claimed messages, handed over one by one: [`Consumer::recv_batch`].
-#[derive(Debug)]
-pub struct Claims<'c> {
-    consumer: &'c Consumer,
-    claimed: [Handed; BATCH_MAX],
-    next: usize,
-    end: usize,
-    /// Exclusive groups: how many more may be handed over, if they are there.
-    more: usize,
-}
-
-impl<'c> Claims<'c> {
-    fn pop(&mut self) -> Option<Handed> {
-        let handed = self.claimed.get(self.next..self.end)?.first().copied();
-        self.next += usize::from(handed.is_some());
-        handed
-    }
-}
-
-impl<'c> Iterator for Claims<'c> {
-    type Item = Result<Delivery<'c>, ClaimError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while let Some(handed) = self.pop() {
-            match self.consumer.open(handed) {
-                Some(opened) => return Some(self.consumer.deliver(opened)),
-                None => self
-                    .consumer
-                    .outstanding
-                    .set(self.consumer.outstanding.get().saturating_sub(1)),
-            }
-        }
-        self.more = self.more.checked_sub(1)?;
-        match self.consumer.next(true, Effort::Once) {
-            Ok(Some(handed)) => Some(self.consumer.deliver(handed)),
-            Ok(None) => {
-                self.more = 0;
-                None
-            }
-            Err(error) => {
-                self.more = 0;
-                Some(Err(error))
-            }
-        }
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.end - self.next, Some(self.end - self.next + self.more))
-    }
-}
-
-impl Drop for Claims<'_> {
-    fn drop(&mut self) {
-        while let Some(handed) = self.pop() {
-            self.consumer.unclaim(handed);
         }
     }
 }

@@ -68,6 +68,10 @@ impl NewFile {
             .set_permissions(permissions)
             .map_err(fail("setting the file mode"))?;
         sys::allocate(&new.file, size).map_err(fail("allocating the file"))?;
+        // Without locks nobody could attach; better no file than one like that.
+        sys::lock_byte(&new.file, 0)
+            .and_then(|_| sys::unlock_byte(&new.file, 0))
+            .map_err(fail("locking the file"))?;
         let header = FileHeader::new(verified);
         new.file
             .write_all_at(header.as_bytes(), 0)

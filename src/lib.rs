@@ -47,7 +47,6 @@
 //!
 //! # Platforms
 //! Linux on x86-64 and aarch64. Other unixes compile; there, only [`Options::in_memory`] works.
-
 //!
 //! Modules hidden from this page are the protocol's insides, public for its own tests only.
 
@@ -57,6 +56,13 @@
     allow(dead_code, unused_imports, reason = "models use the ring alone")
 )]
 
+#[cfg(target_endian = "big")]
+compile_error!(
+    "the file format is little-endian, and so far only written on little-endian machines"
+);
+
+#[cfg(not(slipring_loom))]
+mod claims;
 #[cfg(not(slipring_loom))]
 mod consumer;
 #[cfg(not(slipring_loom))]
@@ -87,6 +93,8 @@ mod path;
 mod producer;
 #[cfg(not(slipring_loom))]
 mod queue;
+#[cfg(not(slipring_loom))]
+mod reservation;
 #[doc(hidden)]
 pub mod ring;
 #[cfg(not(slipring_loom))]
@@ -100,7 +108,9 @@ mod sys;
 mod wait;
 
 #[cfg(not(slipring_loom))]
-pub use consumer::{BATCH_MAX, Claims, Consumer, Iter};
+pub use claims::{Claims, Iter};
+#[cfg(not(slipring_loom))]
+pub use consumer::{BATCH_MAX, Consumer};
 #[cfg(not(slipring_loom))]
 pub use delivery::Delivery;
 #[cfg(not(slipring_loom))]
@@ -123,12 +133,19 @@ pub use options::Options;
 #[cfg(not(slipring_loom))]
 pub use path::directory;
 #[cfg(not(slipring_loom))]
-pub use producer::{Batch, Producer, Reservation};
+pub use producer::{Batch, Producer};
 #[cfg(not(slipring_loom))]
 pub use queue::Queue;
+#[cfg(not(slipring_loom))]
+pub use reservation::Reservation;
 #[cfg(not(slipring_loom))]
 pub use ring::{Start, Swept};
 #[cfg(not(slipring_loom))]
 pub use stats::{GroupStats, ParticipantStats, Stats};
 #[cfg(not(slipring_loom))]
 pub use wait::WaitStrategy;
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

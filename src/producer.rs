@@ -1,7 +1,5 @@
 //! Producers: publish by copy, or reserve, fill in place and commit.
 
-use std::fmt;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,9 +10,9 @@ use crate::error::{AttachError, BatchError, PublishError, Rejected};
 use crate::layout::geometry::participant;
 use crate::layout::header::{FullPolicy, Timestamps};
 use crate::layout::{OwnerId, SlotHeader};
-use crate::mem::Loan;
 use crate::message::Message;
 use crate::participant::{Attachment, Futex};
+use crate::reservation::{Bytes, Reservation};
 use crate::ring::{Channel, HeldSegment, Publisher, Stuck};
 use crate::sync::Ordering;
 use crate::sys;
@@ -38,15 +36,15 @@ pub struct Producer {
 
 /// What of a producer works on while a reservation borrows the rest.
 #[derive(Debug)]
-struct Sender {
+pub(crate) struct Sender {
     publisher: Publisher,
     strategy: WaitStrategy,
-    policy: FullPolicy,
+    pub(crate) policy: FullPolicy,
     timestamps: Timestamps,
     /// Published since the shared counter was last raised.
     uncounted: u64,
     /// Segments of reservations that exist.
-    holding: u64,
+    pub(crate) holding: u64,
 }
 
 /// Messages between two updates of the shared counter.
@@ -367,7 +365,7 @@ impl Sender {
         }
     }
 
-    fn header(&self, length: usize, kind: u16, key: u32) -> SlotHeader {
+    pub(crate) fn header(&self, length: usize, kind: u16, key: u32) -> SlotHeader {
         let timestamp = match self.timestamps {
             Timestamps::Off => 0,
             Timestamps::Coarse => sys::coarse_wall_ns(),
@@ -385,7 +383,7 @@ impl Sender {
     }
 
     /// One try; on a lossy queue after dropping what may be dropped.
-    fn try_send(
+    pub(crate) fn try_send(
         &mut self,
         attachment: &Attachment,
         message: &Message<'_>,
@@ -414,7 +412,7 @@ impl Sender {
         })
     }
 
-    fn retry_dropping<T>(
+    pub(crate) fn retry_dropping<T>(
         &mut self,
         attachment: &Attachment,
         attempt: Attempt,
@@ -456,7 +454,7 @@ impl Sender {
         Ok(reserved.sequence)
     }
 
-    fn place_segment(
+    pub(crate) fn place_segment(
         &mut self,
         attachment: &Attachment,
         header: &SlotHeader,
@@ -499,7 +497,7 @@ impl Sender {
         })
     }
 
-    fn send(
+    pub(crate) fn send(
         &mut self,
         attachment: &Attachment,
         message: &Message<'_>,
@@ -510,7 +508,7 @@ impl Sender {
         })
     }
 
-    fn wait_for_room<T>(
+    pub(crate) fn wait_for_room<T>(
         &mut self,
         attachment: &Attachment,
         deadline: Deadline,
@@ -539,7 +537,7 @@ impl Sender {
 
     /// After publishing: counts, and wakes who sleeps.
     #[inline]
-    fn announce(&mut self, attachment: &Attachment) {
+    pub(crate) fn announce(&mut self, attachment: &Attachment) {
         if self.uncounted >= COUNT_EVERY {
             self.count(attachment);
         }
@@ -575,146 +573,5 @@ impl<T, F: FnMut(&mut Sender, Attempt) -> Result<T, PublishError>> Waitable for 
 
     fn channel(&self) -> Channel {
         Channel::Space
-    }
-}
-
-enum Bytes<'p> {
-    Scratch(&'p mut Vec<u8>),
-    Arena(HeldSegment, Loan<'p>),
-}
-
-/// A message being made: derefs to its bytes. Nothing is published until [`commit`](Self::commit); dropped, it never was.
-///
-/// # Crash safety
-/// No slot of the queue is held meanwhile: dying, or thinking for long, with a reservation costs nobody anything but a
-/// segment of the arena, which is freed at death.
-#[must_use = "a reservation that is dropped is not published"]
-pub struct Reservation<'p> {
-    attachment: &'p Attachment,
-    sender: &'p mut Sender,
-    bytes: Bytes<'p>,
-    kind: u16,
-    key: u32,
-}
-
-impl fmt::Debug for Reservation<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reservation")
-            .field("length", &self.len())
-            .field("kind", &self.kind)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Reservation<'_> {
-    /// Tags it: [`Message::kind`].
-    pub fn kind(mut self, kind: u16) -> Self {
-        self.kind = kind;
-        self
-    }
-
-    /// Tags it: [`Message::key`].
-    pub fn key(mut self, key: u32) -> Self {
-        self.key = key;
-        self
-    }
-
-    /// Publishes it and returns its sequence. On a full queue as [`Producer::publish`]; if that fails, what was filled in
-    /// is gone: where it must not be, use [`Self::try_commit`].
-    ///
-    /// # Errors
-    /// As [`Producer::publish`].
-    pub fn commit(mut self) -> Result<u64, PublishError> {
-        let wait = self.sender.policy != FullPolicy::Reject;
-        self.send(wait)
-    }
-
-    /// Publishes it if there is room now, or hands it back. Never waits.
-    ///
-    /// # Errors
-    /// The reservation, with the reason.
-    #[expect(
-        clippy::result_large_err,
-        reason = "handing the reservation back is the point"
-    )]
-    pub fn try_commit(mut self) -> Result<u64, Rejected<Self>> {
-        self.send(false).map_err(|reason| Rejected {
-            message: self,
-            reason,
-        })
-    }
-
-    fn send(&mut self, wait: bool) -> Result<u64, PublishError> {
-        let Self {
-            attachment,
-            sender,
-            bytes,
-            kind,
-            key,
-        } = self;
-        let sent = match bytes {
-            Bytes::Scratch(scratch) => {
-                let message = Message {
-                    payload: scratch,
-                    kind: *kind,
-                    key: *key,
-                };
-                if wait {
-                    sender.send(attachment, &message, Deadline::NEVER)
-                } else {
-                    sender.try_send(attachment, &message, Attempt::Fresh)
-                }
-            }
-            Bytes::Arena(held, loan) => {
-                let header = sender.header(loan.len(), *kind, *key);
-                let attempt = |sender: &mut Sender, attempt| {
-                    sender.retry_dropping(attachment, attempt, |sender| {
-                        sender.place_segment(attachment, &header, held)
-                    })
-                };
-                if attachment.is_forked() {
-                    Err(PublishError::Forked)
-                } else if wait {
-                    sender.wait_for_room(attachment, Deadline::NEVER, attempt)
-                } else {
-                    attempt(sender, Attempt::Fresh)
-                }
-            }
-        };
-        let sequence = sent?;
-        sender.announce(attachment);
-        Ok(sequence)
-    }
-}
-
-impl Deref for Reservation<'_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match &self.bytes {
-            Bytes::Scratch(scratch) => scratch,
-            Bytes::Arena(_, loan) => loan,
-        }
-    }
-}
-
-impl DerefMut for Reservation<'_> {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        match &mut self.bytes {
-            Bytes::Scratch(scratch) => scratch,
-            Bytes::Arena(_, loan) => loan,
-        }
-    }
-}
-
-impl Drop for Reservation<'_> {
-    fn drop(&mut self) {
-        if let Bytes::Arena(held, _) = &self.bytes
-            && !self.attachment.is_forked()
-        {
-            self.attachment.ring().open_segment(held);
-            self.attachment.ring().wake_producer(&Futex);
-            self.sender.holding -= 1;
-        }
     }
 }

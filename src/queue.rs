@@ -44,7 +44,9 @@ use crate::{Consumer, Producer, path, sys};
 ///
 /// # Forks
 /// The mapping is not inherited. In a forked child every operation fails with a `Forked` error; it has to open the queue
-/// for itself.
+/// for itself. A payload or reservation that the parent had open may not be touched there. And a limit: a child that
+/// neither exits nor executes another program shares its parent's lock, so if the parent dies, it counts as alive until the
+/// child is gone too.
 #[derive(Clone, Debug)]
 pub struct Queue {
     attachment: Arc<Attachment>,
