@@ -51,7 +51,7 @@ impl GroupOptions {
         Self { start, ..self }
     }
 
-    /// Whether it vanishes when its last consumer has gone.
+    /// Whether it vanishes when its last consumer has gone; if none ever comes, with the process that made it.
     #[must_use]
     pub fn ephemeral(self, ephemeral: bool) -> Self {
         Self { ephemeral, ..self }

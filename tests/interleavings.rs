@@ -8,6 +8,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::undocumented_unsafe_blocks,
+    clippy::multiple_unsafe_ops_per_block,
     missing_docs,
     reason = "a test may fail loudly"
 )]

@@ -38,9 +38,6 @@ struct Add {
     /// One consumer at a time, in strict order
     #[arg(long)]
     exclusive: bool,
-    /// It vanishes when its last consumer leaves; until the first has come, it stays
-    #[arg(long)]
-    ephemeral: bool,
     /// Where it starts: earliest (what some group has not settled), latest, or a sequence
     #[arg(long, value_name = "WHERE", default_value = "latest", value_parser = parse_start)]
     start: Start,
@@ -89,7 +86,7 @@ fn add(args: &Add) -> anyhow::Result<Code> {
     } else {
         GroupOptions::shared()
     };
-    let options = options.ephemeral(args.ephemeral).start(args.start);
+    let options = options.start(args.start);
     args.queue
         .open()?
         .create_group(&args.name, options)

@@ -124,7 +124,7 @@ fn groups_come_and_go() {
         "earliest",
         "--exclusive",
     ]);
-    sandbox.ok(["group", "add", "q", "exact", "--start", "1", "--ephemeral"]);
+    sandbox.ok(["group", "add", "q", "exact", "--start", "1"]);
     let listed = sandbox.run(["group", "list", "q", "--json"]).json();
     let lags = listed.as_array().unwrap().iter();
     let lags: Vec<_> = lags
@@ -140,12 +140,11 @@ fn groups_come_and_go() {
         [("default", 2), ("late", 0), ("early", 2), ("exact", 1)]
     );
     assert_eq!(listed[2]["exclusive"], true);
-    assert_eq!(listed[3]["ephemeral"], true);
-    // An ephemeral group goes with its last consumer.
     assert_eq!(
         sandbox.ok(["consume", "q", "-g", "exact", "--drain"]),
         "b\n"
     );
+    sandbox.ok(["group", "rm", "q", "exact"]);
     sandbox
         .run(["consume", "q", "-g", "exact"])
         .failed(3, "slipring group add q exact");
