@@ -24,7 +24,8 @@ use std::sync::Barrier;
 
 use common::{Backing, MINUTE, directory, watchdog};
 use slipring::{
-    FormatError, FullPolicy, Inspector, OpenError, OpenErrorKind, Options, Queue, Timestamps,
+    FormatError, FullPolicy, GroupOptions, Inspector, OpenError, OpenErrorKind, Options, Queue,
+    Timestamps,
 };
 
 fn small() -> Options {
@@ -351,6 +352,45 @@ fn a_thousand_can_attach() {
     let last = others.last().unwrap();
     last.producer().unwrap().publish("hello").unwrap();
     assert_eq!(&*first.consumer().unwrap().recv().unwrap(), b"hello");
+}
+
+#[test]
+fn sixty_four_groups_each_see_every_message() {
+    let queue = small().max_groups(64).in_memory().unwrap();
+    for n in 1..64 {
+        let kind = if n % 2 == 0 {
+            GroupOptions::shared()
+        } else {
+            GroupOptions::exclusive()
+        };
+        queue.create_group(&format!("group {n}"), kind).unwrap();
+    }
+    let mut producer = queue.producer().unwrap();
+    let consumers: Vec<_> = queue
+        .groups()
+        .iter()
+        .map(|group| group.consumer().unwrap())
+        .collect();
+    assert_eq!(consumers.len(), 64);
+    for round in 0..10u8 {
+        producer.publish(&[round]).unwrap();
+        for consumer in &consumers {
+            let delivery = consumer.try_recv().unwrap();
+            assert_eq!(*delivery, [round]);
+            delivery.ack().unwrap();
+        }
+    }
+}
+
+#[test]
+fn handles_can_go_to_other_threads() {
+    fn is_send<T: Send>() {}
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<Queue>();
+    is_shared::<slipring::Group>();
+    is_shared::<Inspector>();
+    is_send::<slipring::Producer>();
+    is_send::<slipring::Consumer>();
 }
 
 #[test]
