@@ -95,12 +95,12 @@ impl Ring {
         let mut emptied = emptied_word.load(Ordering::Relaxed);
         if empty && bump > 0 {
             emptied += 1;
-            // ORDERING: Release; pairs with observe::copy's Acquire; with the fence: seen before any new byte.
+            // ORDERING: Release; pairs with observe_bytes' Acquire fence; with the fence: seen before any new byte.
             emptied_word.store(emptied, Ordering::Release);
             // ORDERING: Release; only the holder reads it, and a successor through the state word.
             self.segment_word(number, segment::BUMP)
                 .store(0, Ordering::Release);
-            // ORDERING: Release fence; pairs with observe::copy's Acquire fence.
+            // ORDERING: Release fence; pairs with observe_bytes' Acquire fence.
             fence(Ordering::Release);
         }
         let bytes = self.geo.segment_bytes(number).plus(start);

@@ -211,7 +211,7 @@ impl Ring {
                 lowest = Some(lowest.map_or(floor, |lowest: u64| lowest.min(floor)));
             }
             let lowest = lowest.unwrap_or(p.next);
-            // ORDERING: SeqCst fence; pairs with groups::pin's; either the re-read below sees the new group, or that
+            // ORDERING: SeqCst fence; pairs with finish_group's; either the re-read below sees the new group, or that
             // group chooses its start after seeing the floors used here; model attach_against_cached_limit.
             fence(Ordering::SeqCst);
             // ORDERING: Acquire; as above.
