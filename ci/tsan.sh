@@ -11,4 +11,5 @@ fi
 export RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer"
 export TSAN_OPTIONS="suppressions=$PWD/ci/tsan.supp"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/tsan"
-exec cargo +nightly test --target x86_64-unknown-linux-gnu --test behaviour -- heap
+host="$(rustc -vV | sed -n 's/^host: //p')"
+exec cargo +nightly test --target "$host" --test behaviour -- heap

@@ -17,7 +17,7 @@ use crate::ring::{Channel, Claim, Claimer, Cursor, Damage, Effort, Handed, Settl
 use crate::sync::Ordering;
 use crate::wait::{Attempt, Deadline, WaitStrategy, Waitable, wait};
 
-/// Receives the messages of a group. Made by [`Queue::consumer`](crate::Queue::consumer) or
+/// Receives the messages of a group. It can be sent to another thread, not shared with one; a [`Delivery`] stays. Made by [`Queue::consumer`](crate::Queue::consumer) or
 /// [`Group::consumer`](crate::Group::consumer); each thread has its own.
 ///
 /// A receive makes no system call unless it waits, allocates nothing and takes no lock.
@@ -93,7 +93,8 @@ impl Consumer {
     /// The next message, waiting for one.
     ///
     /// # Errors
-    /// [`ClaimError::GroupClosed`] when the group is deleted; `Corrupt`, `Forked`.
+    /// [`ClaimError::GroupClosed`] when the group is deleted; `Corrupt` if the file is damaged: if only this message is, it
+    /// is told once, skipped and counted as lost; `Forked`.
     pub fn recv(&self) -> Result<Delivery<'_>, ClaimError> {
         self.recv_until(Deadline::NEVER)
     }
@@ -133,7 +134,7 @@ impl Consumer {
         self.deliver(handed)
     }
 
-    /// Up to `max` messages (at most [`BATCH_MAX`]), waiting for the first. A message's attempt counts when the batch
+    /// Up to `max` messages (at least 1, at most [`BATCH_MAX`]), waiting for the first. A message's attempt counts when the batch
     /// hands it over, not before; those it has not handed over when it is dropped go back uncounted.
     ///
     /// # Errors

@@ -43,10 +43,11 @@
 //!
 //! # Trust
 //! Whoever can write the file is trusted to run this code: it may crash, pause or die, but a process that scribbles over
-//! a payload while another reads it breaks what Rust promises about `&[u8]`. Files are created with mode 0600.
+//! a payload while another reads it breaks what Rust promises about `&[u8]`, and whoever truncates a file in use kills its
+//! users (SIGBUS). Files are created with mode 0600.
 //!
 //! # Platforms
-//! Linux on x86-64 and aarch64. Other unixes compile; there, only [`Options::in_memory`] works.
+//! Linux on x86-64 and aarch64. Other unixes are meant to compile; there, only [`Options::in_memory`] works.
 //!
 //! Modules hidden from this page are the protocol's insides, public for its own tests only.
 
@@ -144,6 +145,8 @@ pub use ring::{Start, Swept};
 pub use stats::{GroupStats, ParticipantStats, Stats};
 #[cfg(not(slipring_loom))]
 pub use wait::WaitStrategy;
+/// [`Message::value`] and [`Delivery::value`] speak in its traits.
+pub use zerocopy;
 
 /// The examples of the README compile.
 #[cfg(doctest)]

@@ -12,7 +12,7 @@ use crate::queue::Queue;
 /// Builder for a [`Queue`]: [`Queue::options`].
 ///
 /// Options that are not set have these defaults when a queue is created; when one is opened, only those set are compared
-/// with the file.
+/// with the file. `default_group` and `file_mode` speak of creation only, and are not compared.
 ///
 /// | option | default | range |
 /// |---|---|---|
@@ -179,10 +179,10 @@ impl Options {
         Queue::open_or_create_with(path.as_ref(), self)
     }
 
-    /// A queue in heap memory, for the threads of this process: same code, no file. For tests, and for Miri.
+    /// A queue in heap memory, for the threads of this process: same code, no file. For tests.
     ///
     /// # Errors
-    /// [`OpenErrorKind::Option`] if the options cannot be.
+    /// [`OpenErrorKind::Option`] if the options cannot be; `Io` if there is not that much memory.
     pub fn in_memory(&self) -> Result<Queue, OpenError> {
         Queue::in_memory_with(self)
     }

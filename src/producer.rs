@@ -24,7 +24,8 @@ use crate::wait::{Attempt, Deadline, WaitStrategy, Waitable, wait};
 ///
 /// # Crash safety
 /// Killed at any instruction: the message is there whole, or not at all, and nobody else waits for it longer than it
-/// takes to notice the death. A publish that returned is never lost.
+/// takes to notice the death. A publish that returned is never lost, unless the queue drops its
+/// oldest messages, or has no group.
 #[derive(Debug)]
 pub struct Producer {
     attachment: Arc<Attachment>,

@@ -39,12 +39,13 @@ use crate::{Consumer, Producer, path, sys};
 /// ```
 ///
 /// # Crash safety
-/// A process that dies leaves its unacked messages to others, and its place in the queue is cleared by whoever notices:
-/// at the latest another's wait does, within about 50 ms.
+/// A process that dies leaves its unacked messages to others, and its place in the queue is cleared by whoever notices: who
+/// attaches, calls [`sweep`](Self::sweep), or waits in vain, which takes about 100 ms at most. Processes that only ever
+/// `try_` notice nothing.
 ///
 /// # Forks
-/// The mapping is not inherited. In a forked child every operation fails with a `Forked` error; it has to open the queue
-/// for itself. A payload or reservation that the parent had open may not be touched there. And a limit: a child that
+/// The mapping is not inherited. In a forked child every operation that can fail does so with a `Forked` error, and those that
+/// cannot find nothing; it has to open the queue for itself. A payload or reservation that the parent had open may not be touched there. And a limit: a child that
 /// neither exits nor executes another program shares its parent's lock, so if the parent dies, it counts as alive until the
 /// child is gone too.
 #[derive(Clone, Debug)]
@@ -178,7 +179,7 @@ impl Queue {
     /// A producer. Any number may live at once, in any number of processes.
     ///
     /// # Errors
-    /// [`AttachError::SoleProducer`] while a live process is the sole producer.
+    /// [`AttachError::SoleProducer`] while a live process is the sole producer; `Forked`.
     pub fn producer(&self) -> Result<Producer, AttachError> {
         Producer::new(Arc::clone(&self.attachment))
     }
@@ -187,7 +188,7 @@ impl Queue {
     /// can be made while this process lives and keeps it.
     ///
     /// # Errors
-    /// [`AttachError::SoleProducer`] or [`AttachError::HasProducers`] while another producer lives.
+    /// [`AttachError::HasProducers`] while another producer lives, ordinary or sole; `Forked`.
     pub fn sole_producer(&self) -> Result<Producer, AttachError> {
         Producer::sole(Arc::clone(&self.attachment))
     }
@@ -195,7 +196,7 @@ impl Queue {
     /// A consumer in the group `default`.
     ///
     /// # Errors
-    /// [`AttachError::NoDefaultGroup`] if the queue has none.
+    /// [`AttachError::NoDefaultGroup`] if the queue has none; `GroupClosed`, `Forked`.
     pub fn consumer(&self) -> Result<Consumer, AttachError> {
         match self.group(DEFAULT_GROUP) {
             Ok(group) => group.consumer(),
@@ -207,8 +208,9 @@ impl Queue {
     /// Makes a new group.
     ///
     /// # Errors
-    /// [`GroupError::AlreadyExists`](crate::GroupError::AlreadyExists), `Full`, `Name`, or `Start` if it cannot start
-    /// where it should.
+    /// [`GroupError::AlreadyExists`](crate::GroupError::AlreadyExists) or `Closing`, `Full`, `Name`, `Start` if it cannot
+    /// start where it should, `ExclusiveOnLossy`, `Forked`; `Busy` if another process is at it and does not finish within
+    /// about 2 s.
     ///
     /// # Crash safety
     /// Who dies in here leaves an entry that the next to attach, or to wait, frees.
@@ -246,7 +248,8 @@ impl Queue {
     /// Finds a group, making it if there is none.
     ///
     /// # Errors
-    /// As the two others; `KindDiffers` if there is one of the other kind.
+    /// As the two others; `KindDiffers` if there is one of the other kind. Its start, and whether it is ephemeral, are not
+    /// compared.
     pub fn open_or_create_group(
         &self,
         name: &str,

@@ -66,7 +66,7 @@ pub struct GroupStats {
     pub redelivered: u64,
     /// Messages acked; lags likewise.
     pub acked: u64,
-    /// Messages dropped for want of room, on a queue that does.
+    /// Messages dropped for want of room, on a queue that does, and damaged ones that were skipped.
     pub lost: u64,
     /// The oldest message not settled, if there is one.
     pub oldest: Option<u64>,

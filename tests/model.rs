@@ -408,7 +408,7 @@ impl World {
             }
             Ok(claims) => claims,
         };
-        assert_eq!(result.size_hint().0, expected.len());
+        assert_eq!(result.size_hint().1, Some(expected.len()));
         let opened: Vec<_> = result.by_ref().take(open).map(Result::unwrap).collect();
         drop(result);
         for &(sequence, count) in expected.iter().skip(open) {
