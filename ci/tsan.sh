@@ -12,4 +12,4 @@ export RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer"
 export TSAN_OPTIONS="suppressions=$PWD/ci/tsan.supp"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/tsan"
 host="$(rustc -vV | sed -n 's/^host: //p')"
-exec cargo +nightly test --target "$host" --test behaviour -- heap
+exec cargo +nightly test --target "$host" --test behaviour --test exclusive -- heap

@@ -18,29 +18,14 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Backing, MINUTE, Place, queue, watchdog};
+use common::{Backing, MINUTE, Place, queue, take, watchdog};
 use slipring::{
-    AckError, AttachError, ClaimError, FullPolicy, GroupError, GroupOptions, Message, Options,
-    PublishError, Queue, Start, Timestamps, ValueError, WaitStrategy,
+    AttachError, ClaimError, FullPolicy, GroupError, GroupOptions, Message, Options, PublishError,
+    Queue, Start, Timestamps, ValueError, WaitStrategy,
 };
 
-/// Each behaviour on each backing.
-macro_rules! on_every_backing {
-    ($($name:ident),* $(,)?) => {
-        mod heap { $(#[test] fn $name() { super::$name(super::Backing::Heap); })* }
-        mod tmpfs { $(#[test] fn $name() { super::$name(super::Backing::Tmpfs); })* }
-        mod disk { $(#[test] fn $name() { super::$name(super::Backing::Disk); })* }
+on_every_backing!["behaviour.rs":
 
-        #[test]
-        fn every_behaviour_of_this_file_is_run() {
-            let source = include_str!("behaviour.rs");
-            let written = source.matches("(backing: Backing) {").count() - 1;
-            assert_eq!([$(stringify!($name)),*].len(), written);
-        }
-    };
-}
-
-on_every_backing![
     what_is_published_arrives_in_order_and_once,
     a_delivery_says_what_it_is,
     every_length_up_to_the_maximum_arrives_whole,
@@ -69,14 +54,6 @@ on_every_backing![
     a_deleted_group_tells_its_members_and_frees_the_ring,
     an_ephemeral_group_vanishes_with_its_last_consumer,
     group_entries_are_used_again,
-    an_exclusive_group_is_strictly_ordered,
-    an_exclusive_stand_by_takes_over,
-    an_exclusive_nack_restarts_the_order,
-    exclusive_acks_may_come_in_any_order,
-    exclusive_acks_can_be_cumulative,
-    an_early_exclusive_ack_survives_a_hand_over,
-    older_exclusive_guards_stay_good_below_every_restart,
-    what_was_acked_before_order_restarted_counts_after_it,
     a_sole_producer_is_alone,
     many_threads_share_one_queue,
     a_full_arena_is_a_full_queue,
@@ -85,7 +62,6 @@ on_every_backing![
     an_iterator_ends_with_its_group,
     values_keep_their_type,
     a_leaked_delivery_is_given_back_at_the_end,
-    a_stale_exclusive_guard_pins_its_bytes,
 ];
 
 fn small() -> Options {
@@ -94,13 +70,6 @@ fn small() -> Options {
         .max_message(96)
         .max_groups(4)
         .max_participants(4)
-}
-
-fn take(consumer: &slipring::Consumer) -> Vec<u8> {
-    let delivery = consumer.try_recv().unwrap();
-    let payload = delivery.to_vec();
-    delivery.ack().unwrap();
-    payload
 }
 
 fn what_is_published_arrives_in_order_and_once(backing: Backing) {
@@ -771,214 +740,6 @@ fn group_entries_are_used_again(backing: Backing) {
     }
 }
 
-fn an_exclusive_group_is_strictly_ordered(backing: Backing) {
-    let Place { queue, .. } = &queue(backing, &small());
-    let consumer = queue
-        .create_group("log", GroupOptions::exclusive())
-        .unwrap()
-        .consumer()
-        .unwrap();
-    let default = queue.consumer().unwrap();
-    let mut producer = queue.producer().unwrap();
-    for n in 0..100u8 {
-        producer.publish(&[n]).unwrap();
-        assert_eq!(take(&consumer), [n]);
-        take(&default);
-    }
-    producer.publish_batch(["x", "y", "z"]).unwrap();
-    let batch: Vec<_> = consumer
-        .recv_batch(8)
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
-    assert_eq!(
-        batch.iter().map(|d| d.to_vec()).collect::<Vec<_>>(),
-        [b"x", b"y", b"z"]
-    );
-    for delivery in batch {
-        delivery.ack().unwrap();
-    }
-}
-
-fn an_exclusive_stand_by_takes_over(backing: Backing) {
-    let _watchdog = watchdog("stand-by", MINUTE);
-    let Place { queue, .. } = &queue(backing, &small());
-    let group = queue
-        .create_group("log", GroupOptions::exclusive())
-        .unwrap();
-    let (active, stand_by) = (group.consumer().unwrap(), group.consumer().unwrap());
-    assert!(active.is_active() && !stand_by.is_active());
-    queue
-        .producer()
-        .unwrap()
-        .publish_batch(["a", "b", "c"])
-        .unwrap();
-    assert_eq!(take(&active), b"a");
-    active.try_recv().unwrap().nack().unwrap();
-    assert_eq!(stand_by.try_recv().unwrap_err(), ClaimError::Empty);
-    drop(active);
-    let delivery = stand_by.recv().unwrap();
-    assert!(stand_by.is_active());
-    assert_eq!(
-        (&*delivery, delivery.delivery_count()),
-        (&b"b"[..], 2),
-        "the count goes on"
-    );
-    delivery.ack().unwrap();
-    let delivery = stand_by.recv().unwrap();
-    assert_eq!((&*delivery, delivery.delivery_count()), (&b"c"[..], 1));
-    delivery.ack().unwrap();
-}
-
-fn an_exclusive_nack_restarts_the_order(backing: Backing) {
-    let Place { queue, .. } = &queue(backing, &small());
-    let consumer = queue
-        .create_group("log", GroupOptions::exclusive())
-        .unwrap()
-        .consumer()
-        .unwrap();
-    queue
-        .producer()
-        .unwrap()
-        .publish_batch(["a", "b", "c"])
-        .unwrap();
-    let next = || consumer.try_recv().unwrap();
-    let (a, b, c) = (next(), next(), next());
-    b.nack().unwrap();
-    assert_eq!(c.ack().unwrap_err(), AckError::Stale { sequence: 2 });
-    a.ack().unwrap();
-    for (payload, count) in [(b"b", 2), (b"c", 1)] {
-        let delivery = next();
-        assert_eq!(
-            (&*delivery, delivery.delivery_count()),
-            (&payload[..], count)
-        );
-        delivery.ack().unwrap();
-    }
-    assert_eq!(queue.stats().groups[1].lag, 0);
-}
-
-fn exclusive_acks_may_come_in_any_order(backing: Backing) {
-    let Place { queue, .. } = &queue(backing, &small());
-    let consumer = queue
-        .create_group("log", GroupOptions::exclusive())
-        .unwrap()
-        .consumer()
-        .unwrap();
-    queue
-        .producer()
-        .unwrap()
-        .publish_batch(["a", "b", "c"])
-        .unwrap();
-    let next = || consumer.try_recv().unwrap();
-    let (a, b, c) = (next(), next(), next());
-    c.ack().unwrap();
-    b.ack().unwrap();
-    assert_eq!(queue.stats().groups[1].floor, 0, "the oldest is still open");
-    a.ack().unwrap();
-    assert_eq!(queue.stats().groups[1].floor, 3);
-}
-
-/// Found by the model: the floor stopped in front of a message acked before an older one was given back, so a full queue
-/// stayed full.
-fn what_was_acked_before_order_restarted_counts_after_it(backing: Backing) {
-    let Place { queue, .. } = &queue(backing, &small().capacity(2).default_group(false));
-    let consumer = queue
-        .create_group("log", GroupOptions::exclusive())
-        .unwrap()
-        .consumer()
-        .unwrap();
-    let mut producer = queue.producer().unwrap();
-    producer.publish_batch(["a", "b"]).unwrap();
-    let (a, b) = (consumer.try_recv().unwrap(), consumer.try_recv().unwrap());
-    b.ack().unwrap();
-    a.nack().unwrap();
-    assert_eq!(take(&consumer), b"a");
-    producer.try_publish("c").unwrap();
-    producer.try_publish("d").unwrap();
-    assert_eq!(
-        (take(&consumer), take(&consumer)),
-        (b"c".to_vec(), b"d".to_vec())
-    );
-}
-
-/// Found by the model: what was acked before an older message was settled came again after a hand-over.
-fn an_early_exclusive_ack_survives_a_hand_over(backing: Backing) {
-    let Place { queue, .. } = &queue(backing, &small());
-    let group = queue
-        .create_group("log", GroupOptions::exclusive())
-        .unwrap();
-    let consumer = group.consumer().unwrap();
-    queue
-        .producer()
-        .unwrap()
-        .publish_batch(["a", "b", "c"])
-        .unwrap();
-    consumer.try_recv().unwrap().defer().unwrap();
-    consumer.try_recv().unwrap().ack().unwrap();
-    drop(consumer);
-    let successor = group.consumer().unwrap();
-    assert_eq!(
-        (take(&successor), take(&successor)),
-        (b"a".to_vec(), b"c".to_vec())
-    );
-    assert_eq!(queue.stats().groups[1].floor, 3);
-}
-
-/// Found by the model: of two restarts of the order, only the lower one was remembered.
-fn older_exclusive_guards_stay_good_below_every_restart(backing: Backing) {
-    let Place { queue, .. } = &queue(backing, &small());
-    let consumer = queue
-        .create_group("log", GroupOptions::exclusive())
-        .unwrap()
-        .consumer()
-        .unwrap();
-    queue.producer().unwrap().publish_batch(["a", "b"]).unwrap();
-    let next = || consumer.try_recv().unwrap();
-    let (first, stale) = (next(), next());
-    first.release().unwrap();
-    let (a, b) = (next(), next());
-    b.release().unwrap();
-    a.ack().unwrap();
-    assert_eq!(stale.ack().unwrap_err(), AckError::Stale { sequence: 1 });
-    assert_eq!(take(&consumer), b"b");
-}
-
-fn exclusive_acks_can_be_cumulative(backing: Backing) {
-    let Place { queue, .. } = &queue(backing, &small());
-    let consumer = queue
-        .create_group("log", GroupOptions::exclusive())
-        .unwrap()
-        .consumer()
-        .unwrap();
-    let shared = queue.consumer().unwrap();
-    queue
-        .producer()
-        .unwrap()
-        .publish_batch(["a", "b", "c", "d"])
-        .unwrap();
-    let held = consumer.try_recv().unwrap();
-    consumer.try_recv().unwrap().defer().unwrap();
-    consumer.try_recv().unwrap().ack_up_to().unwrap();
-    assert_eq!(
-        queue.stats().groups[1].floor,
-        0,
-        "a guard of the first still exists"
-    );
-    assert_eq!(held.ack().unwrap_err(), AckError::Stale { sequence: 0 });
-    assert_eq!(queue.stats().groups[1].floor, 3);
-    // A shared group cannot, and keeps the claim given back.
-    assert_eq!(
-        shared.try_recv().unwrap().ack_up_to().unwrap_err(),
-        AckError::NotExclusive
-    );
-    assert_eq!(
-        shared.try_recv().unwrap().defer().unwrap_err(),
-        AckError::NotExclusive
-    );
-    assert_eq!(shared.try_recv().unwrap().delivery_count(), 1);
-}
-
 fn a_sole_producer_is_alone(backing: Backing) {
     let Place { queue, .. } = &queue(backing, &small());
     let pid = u64::from(std::process::id());
@@ -1204,26 +965,4 @@ fn a_leaked_delivery_is_given_back_at_the_end(backing: Backing) {
         delivery.ack().unwrap();
     }
     assert_eq!(queue.stats().participants.len(), 1);
-}
-
-fn a_stale_exclusive_guard_pins_its_bytes(backing: Backing) {
-    let Place { queue, .. } = &queue(backing, &small().capacity(2).default_group(false));
-    let consumer = queue
-        .create_group("log", GroupOptions::exclusive())
-        .unwrap()
-        .consumer()
-        .unwrap();
-    let mut producer = queue.producer().unwrap();
-    producer.publish_batch(["a", "b"]).unwrap();
-    let (a, b) = (consumer.try_recv().unwrap(), consumer.try_recv().unwrap());
-    a.nack().unwrap();
-    take(&consumer);
-    take(&consumer);
-    producer.try_publish("c").unwrap();
-    producer
-        .try_publish("d")
-        .expect_err("the stale guard still shows its bytes");
-    assert_eq!(&*b, b"b");
-    drop(b);
-    producer.try_publish("d").unwrap();
 }

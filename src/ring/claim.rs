@@ -50,14 +50,6 @@ pub struct Claim {
     pub attempt: u8,
 }
 
-impl Claimer {
-    /// The lowest sequence it has not yet passed.
-    #[must_use]
-    pub fn position(&self) -> u64 {
-        self.position
-    }
-}
-
 impl Ring {
     /// A consumer of participant `owner` in a shared group.
     #[must_use]

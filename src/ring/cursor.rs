@@ -304,10 +304,4 @@ impl Ring {
             );
         }
     }
-
-    /// The lowest sequence not yet handed over.
-    #[must_use]
-    pub fn cursor_position(&self, c: &Cursor) -> u64 {
-        c.position
-    }
 }

@@ -9,6 +9,22 @@ use std::time::Duration;
 use slipring::{Options, Queue};
 use tempfile::TempDir;
 
+/// Runs each behaviour of a file on each backing, and fails if one of the file's is not listed.
+#[macro_export]
+macro_rules! on_every_backing {
+    ($file:literal: $($name:ident),* $(,)?) => {
+        mod heap { $(#[test] fn $name() { super::$name(super::Backing::Heap); })* }
+        mod tmpfs { $(#[test] fn $name() { super::$name(super::Backing::Tmpfs); })* }
+        mod disk { $(#[test] fn $name() { super::$name(super::Backing::Disk); })* }
+
+        #[test]
+        fn every_behaviour_of_this_file_is_run() {
+            let written = include_str!($file).matches("(backing: Backing) {").count();
+            assert_eq!([$(stringify!($name)),*].len(), written);
+        }
+    };
+}
+
 /// Where a test's queue lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backing {
@@ -162,4 +178,12 @@ pub fn number(name: &str) -> u64 {
 pub fn role() -> Option<(String, std::path::PathBuf)> {
     let role = std::env::var("SLIPRING_TEST_ROLE").ok()?;
     Some((role, std::env::var_os("SLIPRING_TEST_PATH")?.into()))
+}
+
+/// Receives and acks what is there now.
+pub fn take(consumer: &slipring::Consumer) -> Vec<u8> {
+    let delivery = consumer.try_recv().unwrap();
+    let payload = delivery.to_vec();
+    delivery.ack().unwrap();
+    payload
 }
