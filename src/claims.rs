@@ -47,22 +47,31 @@ impl<'c> Iterator for Claims<'c> {
     fn next(&mut self) -> Option<Self::Item> {
         while let Some(handed) = self.pop() {
             match self.consumer.open(handed) {
-                Some(opened) => return Some(self.consumer.deliver(opened)),
+                Some(opened) => {
+                    if let Some(delivered) = self.consumer.deliver(opened) {
+                        return Some(delivered);
+                    }
+                }
                 None => self.consumer.lose(),
             }
         }
-        self.more = self.more.checked_sub(1)?;
-        match self.consumer.next(true, Effort::Once) {
-            Ok(Some(handed)) => Some(self.consumer.deliver(handed)),
-            Ok(None) => {
-                self.more = 0;
-                None
-            }
-            Err(error) => {
-                self.more = 0;
-                Some(Err(error))
+        // Bound: as many as were asked for.
+        while let Some(left) = self.more.checked_sub(1) {
+            self.more = left;
+            match self.consumer.next(true, Effort::Once) {
+                Ok(Some(handed)) => {
+                    if let Some(delivered) = self.consumer.deliver(handed) {
+                        return Some(delivered);
+                    }
+                }
+                Ok(None) => self.more = 0,
+                Err(error) => {
+                    self.more = 0;
+                    return Some(Err(error));
+                }
             }
         }
+        None
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

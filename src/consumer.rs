@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
-use zerocopy::IntoBytes;
 
 use crate::claims::{Claims, Iter};
+use crate::dead::DeadQueue;
 use crate::delivery::Delivery;
 use crate::error::{AckError, ClaimError};
-use crate::layout::geometry::{group, slot};
-use crate::layout::{EntryState, GroupId, Offset, SegmentPointer, SlotHeader};
-use crate::participant::{Attachment, Futex};
-use crate::ring::{Channel, Claim, Claimer, Cursor, Damage, Effort, Handed, Settle};
+use crate::layout::geometry::group;
+use crate::layout::{EntryState, GroupId, OwnerId};
+use crate::participant::{Attachment, Futex, VAIN_PER_PROBE};
+use crate::ring::{Channel, Claimer, Cursor, Damage, Effort, Handed, Ring, Settle, Terms};
 use crate::sync::Ordering;
 use crate::wait::{Attempt, Deadline, WaitStrategy, Waitable, wait};
 
@@ -27,18 +27,24 @@ use crate::wait::{Attempt, Deadline, WaitStrategy, Waitable, wait};
 /// batch not handed over yet go uncounted. What was acked never comes again.
 #[derive(Debug)]
 pub struct Consumer {
-    attachment: Arc<Attachment>,
-    group: GroupId,
+    pub(crate) attachment: Arc<Attachment>,
+    pub(crate) group: GroupId,
+    pub(crate) terms: Terms,
     strategy: WaitStrategy,
     /// Padded: consumers of several threads may lie side by side.
-    mode: CachePadded<RefCell<Mode>>,
+    pub(crate) mode: CachePadded<RefCell<Mode>>,
     /// Deliveries whose guard exists.
     outstanding: Cell<u64>,
     counts: Cell<Counts>,
+    /// Looks for a message in vain, by calls that do not wait.
+    vain: Cell<u32>,
+    /// In a group with leases: when this consumer last looked for those that have ended, in ms of the monotonic clock.
+    pub(crate) last_expiry: Cell<u64>,
+    pub(crate) dead_queue: RefCell<DeadQueue>,
 }
 
 #[derive(Debug)]
-enum Mode {
+pub(crate) enum Mode {
     Shared(Claimer),
     StandBy,
     Active(Cursor),
@@ -46,9 +52,9 @@ enum Mode {
 
 /// Since the shared counters were last raised.
 #[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    delivered: u64,
-    redelivered: u64,
+pub(crate) struct Counts {
+    pub(crate) delivered: u64,
+    pub(crate) redelivered: u64,
     acked: u64,
 }
 
@@ -67,13 +73,18 @@ impl Consumer {
         } else {
             Mode::Shared(ring.claimer(group, attachment.me()))
         };
+        let dead_queue = DeadQueue::of(ring, group);
         Self {
+            terms: ring.terms(group),
             attachment,
             group,
             strategy: WaitStrategy::default(),
             mode: CachePadded::new(RefCell::new(mode)),
             outstanding: Cell::new(0),
             counts: Cell::default(),
+            vain: Cell::new(0),
+            last_expiry: Cell::new(0),
+            dead_queue: RefCell::new(dead_queue),
         }
     }
 
@@ -114,8 +125,34 @@ impl Consumer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn try_recv(&self) -> Result<Delivery<'_>, ClaimError> {
-        self.next(true, Effort::Once)?
-            .map_or(Err(ClaimError::Empty), |handed| self.deliver(handed))
+        // Bound: each turn buries a message, or loses one to somebody else.
+        while let Some(handed) = self.next(true, Effort::Once)? {
+            if let Some(delivered) = self.deliver(handed) {
+                return delivered;
+            }
+        }
+        self.after_vain_try();
+        Err(ClaimError::Empty)
+    }
+
+    /// Who asks again and again without waiting looks whether somebody dead is in the way.
+    fn after_vain_try(&self) {
+        let vain = self.vain.get().wrapping_add(1);
+        self.vain.set(vain);
+        if vain.is_multiple_of(VAIN_PER_PROBE) {
+            self.attachment.look_around(self.suspect());
+        }
+    }
+
+    fn suspect(&self) -> Option<OwnerId> {
+        if self.attachment.is_forked() {
+            return None;
+        }
+        match &*self.mode.borrow() {
+            Mode::Shared(claimer) => self.ring().suspect_of_claimer(claimer),
+            Mode::Active(cursor) => self.ring().suspect_of_cursor(cursor),
+            Mode::StandBy => self.ring().suspect_of_stand_by(self.group),
+        }
     }
 
     /// The next message, waiting so long at most.
@@ -127,11 +164,16 @@ impl Consumer {
     }
 
     fn recv_until(&self, deadline: Deadline) -> Result<Delivery<'_>, ClaimError> {
-        let handed = match self.next(true, Effort::Once)? {
-            Some(handed) => handed,
-            None => self.wait_for_next(deadline, true)?,
-        };
-        self.deliver(handed)
+        // Bound: the deadline; each turn buries a message, or loses one to somebody else.
+        loop {
+            let handed = match self.next(true, Effort::Once)? {
+                Some(handed) => handed,
+                None => self.wait_for_next(deadline, true)?,
+            };
+            if let Some(delivered) = self.deliver(handed) {
+                return delivered;
+            }
+        }
     }
 
     /// Up to `max` messages (at least 1, at most [`BATCH_MAX`]), waiting for the first. A message's attempt counts when the batch
@@ -172,7 +214,10 @@ impl Consumer {
     /// # Errors
     /// [`ClaimError::Empty`], or as [`Self::recv`].
     pub fn try_recv_batch(&self, max: usize) -> Result<Claims<'_>, ClaimError> {
-        let first = self.next(false, Effort::Once)?.ok_or(ClaimError::Empty)?;
+        let Some(first) = self.next(false, Effort::Once)? else {
+            self.after_vain_try();
+            return Err(ClaimError::Empty);
+        };
         self.batch_from(first, max)
     }
 
@@ -197,7 +242,10 @@ impl Consumer {
             let room = claims.claimed.iter_mut().take(wanted).skip(1);
             for place in room {
                 match self.ring().claim(claimer, false, Effort::Once) {
-                    Ok(Some(claim)) => *place = Handed { claim, epoch: 0 },
+                    Ok(Some(claim)) => {
+                        self.begin_lease(claim, false);
+                        *place = Handed { claim, epoch: 0 };
+                    }
                     // What is claimed already is delivered first; the damage is met again.
                     Ok(None) | Err(_) => break,
                 }
@@ -231,7 +279,7 @@ impl Consumer {
         Iter { consumer: self }
     }
 
-    fn ring(&self) -> &crate::ring::Ring {
+    pub(crate) fn ring(&self) -> &Ring {
         self.attachment.ring()
     }
 
@@ -248,10 +296,13 @@ impl Consumer {
         let damage = |damage: Damage| ClaimError::Corrupt(damage.into());
         let mode = &mut *self.mode.borrow_mut();
         let handed = match mode {
-            Mode::Shared(claimer) => ring
-                .claim(claimer, open, effort)
-                .map_err(damage)?
-                .map(|claim| Handed { claim, epoch: 0 }),
+            Mode::Shared(claimer) => {
+                let claim = ring.claim(claimer, open, effort).map_err(damage)?;
+                if let Some(claim) = claim {
+                    self.begin_lease(claim, open);
+                }
+                claim.map(|claim| Handed { claim, epoch: 0 })
+            }
             Mode::Active(cursor) => ring.cursor_next(cursor).map_err(damage)?,
             Mode::StandBy => match ring.take_over(self.group, self.attachment.me()) {
                 None => None,
@@ -287,69 +338,6 @@ impl Consumer {
         }
     }
 
-    /// Makes a guard of an opened claim.
-    pub(crate) fn deliver(&self, handed: Handed) -> Result<Delivery<'_>, ClaimError> {
-        let Claim { sequence, attempt } = handed.claim;
-        match self.read(sequence) {
-            Ok((header, payload)) => {
-                self.bump(|counts| {
-                    counts.delivered += 1;
-                    counts.redelivered += u64::from(attempt > 1);
-                });
-                Ok(Delivery::new(self, handed, header, payload))
-            }
-            Err(damage) => {
-                // Told once, and counted as lost: given back, it would come first for ever.
-                let _told = self.end(handed, Some(Settle::Ack));
-                let lost = self.ring().group_word(self.group, group::LOST);
-                // ORDERING: Relaxed; a counter.
-                lost.add(1, Ordering::Relaxed);
-                Err(ClaimError::Corrupt(damage.into()))
-            }
-        }
-    }
-
-    fn read(&self, sequence: u64) -> Result<(SlotHeader, &[u8]), Damage> {
-        let ring = self.ring();
-        let (mem, geometry) = (ring.mem(), ring.geometry());
-        let start = geometry.slot(sequence);
-        let mut header = SlotHeader::default();
-        mem.copy_out(start.plus(slot::HEADER), header.as_mut_bytes());
-        let damage = |field, found, expected| Damage {
-            offset: start.plus(field),
-            found,
-            expected,
-        };
-        if header.flags & SlotHeader::IN_ARENA == 0 {
-            // Without this, a scribbled length would reach into the next slot.
-            if u64::from(header.length) > geometry.inline_max() {
-                return Err(damage(
-                    slot::HEADER,
-                    header.length.into(),
-                    "a length that fits the slot",
-                ));
-            }
-            return Ok((header, mem.view(start.plus(slot::PAYLOAD), header.length)));
-        }
-        let mut pointer = SegmentPointer {
-            offset: 0,
-            emptied: 0,
-        };
-        mem.copy_out(start.plus(slot::PAYLOAD), pointer.as_mut_bytes());
-        // Without this, a scribbled pointer would reach anywhere.
-        if geometry
-            .segment_at(pointer.offset, header.length.into())
-            .is_none()
-        {
-            return Err(damage(
-                slot::PAYLOAD,
-                pointer.offset,
-                "an offset of that many bytes in one segment",
-            ));
-        }
-        Ok((header, mem.view(Offset(pointer.offset), header.length)))
-    }
-
     /// Opens a claim of a batch. `None`: it is no longer ours, since somebody took us for dead, or since order restarted
     /// before it.
     pub(crate) fn open(&self, handed: Handed) -> Option<Handed> {
@@ -358,9 +346,11 @@ impl Consumer {
         }
         let ring = self.ring();
         match &mut *self.mode.borrow_mut() {
-            Mode::Shared(claimer) => ring
-                .open(claimer, handed.claim)
-                .map(|claim| Handed { claim, ..handed }),
+            Mode::Shared(claimer) => {
+                let claim = ring.open(claimer, handed.claim)?;
+                self.begin_lease(claim, true);
+                Some(Handed { claim, ..handed })
+            }
             Mode::Active(cursor) if ring.cursor_valid(cursor, handed) => Some(handed),
             Mode::Active(cursor) => {
                 ring.cursor_end(cursor, handed, None);
@@ -414,7 +404,7 @@ impl Consumer {
             (Mode::Active(cursor), how) => ring.cursor_end(cursor, handed, how),
             (Mode::StandBy, _) => false,
         };
-        self.after_settling(handed, how.is_some_and(|how| how != Settle::Ack));
+        self.after_settling(handed, matches!(how, Some(Settle::Nack | Settle::Release)));
         if !settled {
             return Err(AckError::Stale { sequence });
         }
@@ -452,7 +442,7 @@ impl Consumer {
         ring.wake_producer_after(self.group, handed.claim.sequence, &Futex);
     }
 
-    fn bump(&self, change: impl FnOnce(&mut Counts)) {
+    pub(crate) fn bump(&self, change: impl FnOnce(&mut Counts)) {
         let mut counts = self.counts.get();
         change(&mut counts);
         self.counts.set(counts);
@@ -543,5 +533,9 @@ impl Waitable for Next<'_> {
             Mode::StandBy => Channel::StandBy(self.consumer.group),
             Mode::Shared(_) | Mode::Active(_) => Channel::Data(self.consumer.group),
         }
+    }
+
+    fn suspect(&self) -> Option<OwnerId> {
+        self.consumer.suspect()
     }
 }

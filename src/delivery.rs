@@ -2,19 +2,21 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::time::Duration;
 
 use zerocopy::FromBytes;
 
 use crate::consumer::Consumer;
+use crate::dead::DeadLetter;
 use crate::error::{AckError, ValueError};
 use crate::layout::SlotHeader;
-use crate::ring::{Handed, Settle};
+use crate::ring::{Cause, Handed, Settle};
 
 /// A message, held by this consumer until it is settled: derefs to its payload.
 ///
-/// Exactly one of [`ack`](Self::ack), [`nack`](Self::nack), [`release`](Self::release) (or, in an exclusive group,
-/// [`ack_up_to`](Self::ack_up_to), [`defer`](Self::defer)) ends it; dropped, it is released. Each says whether the claim
-/// was still this consumer's.
+/// Exactly one of [`ack`](Self::ack), [`nack`](Self::nack), [`release`](Self::release), [`reject`](Self::reject) (or, in an exclusive group,
+/// [`ack_up_to`](Self::ack_up_to), [`defer`](Self::defer)) ends it; dropped, it is released, or, by a panic, nacked. Each
+/// says whether the claim was still this consumer's.
 ///
 /// The payload is the message's bytes in the queue itself, not a copy. They stay as they are while the guard exists,
 /// provided every process that can write the file runs this library; see the crate's notes on trust.
@@ -24,30 +26,65 @@ use crate::ring::{Handed, Settle};
 pub struct Delivery<'c> {
     consumer: &'c Consumer,
     handed: Handed,
-    header: SlotHeader,
-    payload: &'c [u8],
+    received: Received<'c>,
     settled: bool,
 }
 
+/// A message as it came out of the queue.
+pub(crate) struct Received<'c> {
+    pub(crate) header: SlotHeader,
+    bytes: Bytes<'c>,
+    /// Where the payload starts: behind what a dead-letter queue puts in front.
+    payload: usize,
+}
+
+/// Its bytes.
+pub(crate) enum Bytes<'c> {
+    /// In the queue.
+    InPlace(&'c [u8]),
+    /// A copy, since the claim can be taken away.
+    Copied(Vec<u8>),
+}
+
+impl<'c> Received<'c> {
+    pub(crate) fn new(header: SlotHeader, bytes: Bytes<'c>) -> Self {
+        let mut received = Self {
+            header,
+            bytes,
+            payload: 0,
+        };
+        if header.flags & SlotHeader::DEAD_LETTER != 0 {
+            received.payload = DeadLetter::split(received.stored()).map_or(0, |(_, at)| at);
+        }
+        received
+    }
+
+    /// All bytes that are in the queue.
+    pub(crate) fn stored(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::InPlace(bytes) => bytes,
+            Bytes::Copied(bytes) => bytes,
+        }
+    }
+
+    fn payload(&self) -> &[u8] {
+        self.stored().get(self.payload..).unwrap_or_default()
+    }
+}
+
 impl<'c> Delivery<'c> {
-    pub(crate) fn new(
-        consumer: &'c Consumer,
-        handed: Handed,
-        header: SlotHeader,
-        payload: &'c [u8],
-    ) -> Self {
+    pub(crate) fn new(consumer: &'c Consumer, handed: Handed, received: Received<'c>) -> Self {
         Self {
             consumer,
             handed,
-            header,
-            payload,
+            received,
             settled: false,
         }
     }
 
-    /// The payload, in place.
+    /// The payload, in place; in a group with an [`ack_timeout`](crate::GroupOptions::ack_timeout), a copy.
     pub fn payload(&self) -> &[u8] {
-        self.payload
+        self.received.payload()
     }
 
     /// The payload as a plain value, if it has the size of one: what [`Message::value`](crate::Message::value) wrote.
@@ -69,9 +106,9 @@ impl<'c> Delivery<'c> {
     pub fn value<T: FromBytes>(&self) -> Result<T, ValueError> {
         let error = ValueError {
             expected: size_of::<T>(),
-            found: self.payload.len(),
+            found: self.payload().len(),
         };
-        T::read_from_bytes(self.payload).map_err(|_| error)
+        T::read_from_bytes(self.payload()).map_err(|_| error)
     }
 
     /// Its place in the queue; grows from message to message, and is never used again.
@@ -86,17 +123,25 @@ impl<'c> Delivery<'c> {
 
     /// The publisher's tag for its type.
     pub fn kind(&self) -> u16 {
-        self.header.kind
+        self.received.header.kind
     }
 
     /// The publisher's hash of its key.
     pub fn key(&self) -> u32 {
-        self.header.key
+        self.received.header.key
     }
 
     /// When it was published, in ns since 1970 of the wall clock; 0 if the queue takes no times.
     pub fn timestamp(&self) -> u64 {
-        self.header.timestamp
+        self.received.header.timestamp
+    }
+
+    /// In a dead-letter queue: where the message comes from, and why it is here.
+    pub fn dead_letter(&self) -> Option<DeadLetter> {
+        if self.received.header.flags & SlotHeader::DEAD_LETTER == 0 {
+            return None;
+        }
+        DeadLetter::split(self.received.stored()).map(|(letter, _)| letter)
     }
 
     /// Done with it, for good. In an exclusive group acks may come in any order; those ahead of an older message not
@@ -125,7 +170,49 @@ impl<'c> Delivery<'c> {
         self.end(Some(Settle::Release))
     }
 
-    /// Exclusive groups: acks this and everything before it. Bytes of older guards that still exist stay theirs until
+    /// No good, whoever gets it: it goes to the group's dead-letter queue with this reason (at most 255 bytes of it), or,
+    /// without one, or if that has no room, is parked ([`Group::dead_letters`](crate::Group::dead_letters), with 112 bytes
+    /// of the reason).
+    ///
+    /// # Errors
+    /// As [`Self::ack`].
+    ///
+    /// # Crash safety
+    /// Killed in here: it is rejected, or still to be delivered. It may be in the dead-letter queue *and* be delivered, or
+    /// buried, again; source and sequence tell.
+    ///
+    /// # Examples
+    /// ```
+    /// # let queue = slipring::Queue::options().in_memory()?;
+    /// queue.producer()?.publish("{ not json")?;
+    /// queue.consumer()?.recv()?.reject("no closing brace")?;
+    ///
+    /// let dead = queue.group("default")?.dead_letters();
+    /// assert_eq!((dead[0].sequence, &*dead[0].reason), (0, "no closing brace"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reject(mut self, reason: &str) -> Result<(), AckError> {
+        self.settled = true;
+        let deliveries = self.delivery_count();
+        self.consumer.bury(
+            self.handed,
+            &self.received,
+            deliveries,
+            Cause::Rejected,
+            reason,
+        )
+    }
+
+    /// In a group with an [`ack_timeout`](crate::GroupOptions::ack_timeout): the claim lasts until so long from now, at least
+    /// 1 ms. In others it only says whether the claim stands.
+    ///
+    /// # Errors
+    /// [`AckError::Stale`] if it has ended already: another consumer may have the message. `Forked`.
+    pub fn extend(&self, by: Duration) -> Result<(), AckError> {
+        self.consumer.extend(self.handed, by)
+    }
+
+    /// Exclusive groups: acks this and everything before it, but not what is parked. Bytes of older guards that still exist stay theirs until
     /// they are dropped.
     ///
     /// # Errors
@@ -169,7 +256,7 @@ impl Deref for Delivery<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.payload
+        self.payload()
     }
 }
 
@@ -179,7 +266,7 @@ impl fmt::Debug for Delivery<'_> {
             .field("sequence", &self.sequence())
             .field("delivery_count", &self.delivery_count())
             .field("kind", &self.kind())
-            .field("length", &self.payload.len())
+            .field("length", &self.payload().len())
             .finish_non_exhaustive()
     }
 }
@@ -187,8 +274,14 @@ impl fmt::Debug for Delivery<'_> {
 impl Drop for Delivery<'_> {
     fn drop(&mut self) {
         if !self.settled {
+            // Unwinding, the handler has had its try: a message that makes every handler panic has to get somewhere.
+            let how = if std::thread::panicking() {
+                Settle::Nack
+            } else {
+                Settle::Release
+            };
             // A stale claim has nothing to give back.
-            let _stale = self.end(Some(Settle::Release));
+            let _stale = self.end(Some(how));
         }
     }
 }

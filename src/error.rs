@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use crate::layout::{FormatError, GeometryError};
 
@@ -238,7 +239,7 @@ impl std::error::Error for AttachError {}
 const FORKED: &str = "this is a forked child of the process that opened the queue: open it anew";
 
 /// A group that could not be made, found or deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GroupError {
     /// Not a group name.
@@ -275,6 +276,17 @@ pub enum GroupError {
     },
     /// An exclusive group on a queue that drops its oldest messages.
     ExclusiveOnLossy,
+    /// An option out of its range.
+    Option(GeometryError),
+    /// An ack time-out for an exclusive group, whose active consumer keeps its place as long as it lives.
+    AckTimeoutOnExclusive,
+    /// The dead-letter queue cannot be opened or made.
+    DeadQueue(DeadQueueError),
+    /// No such message is parked.
+    NotDead {
+        /// The message.
+        sequence: u64,
+    },
     /// Another process is making a group and does not finish: paused, perhaps.
     Busy,
     /// This process is a forked child: open the queue anew.
@@ -302,13 +314,53 @@ impl fmt::Display for GroupError {
             Self::ExclusiveOnLossy => {
                 f.write_str("an exclusive group sees every message, and this queue drops its oldest: use a shared one")
             }
+            Self::Option(error) => error.fmt(f),
+            Self::AckTimeoutOnExclusive => {
+                f.write_str("the active consumer of an exclusive group keeps its place: an ack time-out needs a shared one")
+            }
+            Self::DeadQueue(error) => write!(f, "the dead-letter queue: {error}"),
+            Self::NotDead { sequence } => write!(f, "message {sequence} is not parked in this group"),
             Self::Busy => f.write_str("another process is making a group: try again"),
             Self::Forked => FORKED.fmt(f),
         }
     }
 }
 
-impl std::error::Error for GroupError {}
+impl std::error::Error for GroupError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::DeadQueue(DeadQueueError(error)) => Some(error.as_ref()),
+            Self::Option(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Why a dead-letter queue cannot be used.
+#[derive(Clone, Debug)]
+pub struct DeadQueueError(pub(crate) Arc<OpenError>);
+
+impl DeadQueueError {
+    /// The error of opening or making it.
+    #[must_use]
+    pub fn error(&self) -> &OpenError {
+        &self.0
+    }
+}
+
+impl PartialEq for DeadQueueError {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for DeadQueueError {}
+
+impl fmt::Display for DeadQueueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// A message that is not in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -428,7 +480,7 @@ impl std::error::Error for ClaimError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AckError {
-    /// The claim is no longer this consumer's: settled already, or given to another.
+    /// The claim is no longer this consumer's: settled already, or given to another because its lease had ended.
     Stale {
         /// The message.
         sequence: u64,

@@ -2,15 +2,16 @@
 //! consumer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::Consumer;
-use crate::error::{AttachError, GroupError};
+use crate::error::{AttachError, GeometryError, GroupError};
 use crate::layout::geometry::group;
 use crate::layout::header::FullPolicy;
 use crate::layout::{EntryState, GroupId, NAME_MAX, OwnedWord};
 use crate::participant::{Attachment, Futex};
-use crate::ring::{OutOfReach, Ring, Start};
+use crate::ring::{OutOfReach, Ring, Start, Terms};
 use crate::sync::Ordering;
+use crate::{Consumer, dead};
 
 /// The group a new queue has.
 pub const DEFAULT_GROUP: &str = "default";
@@ -19,15 +20,24 @@ pub const DEFAULT_GROUP: &str = "default";
 ///
 /// # Examples
 /// ```
+/// use std::time::Duration;
 /// use slipring::{GroupOptions, Start};
-/// let options = GroupOptions::shared().start(Start::Earliest).ephemeral(true);
+/// let options = GroupOptions::shared()
+///     .start(Start::Earliest)
+///     .max_deliveries(5)
+///     .dead_letters("orders.dead")
+///     .ack_timeout(Duration::from_secs(30));
 /// # let _ = options;
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "options do nothing until a group is made with them"]
 pub struct GroupOptions {
     exclusive: bool,
     ephemeral: bool,
     start: Start,
+    max_deliveries: Option<u8>,
+    dead_letters: Option<String>,
+    ack_timeout: Option<Duration>,
 }
 
 impl GroupOptions {
@@ -46,17 +56,85 @@ impl GroupOptions {
     }
 
     /// Where it starts; default [`Start::Latest`].
-    #[must_use]
     pub fn start(self, start: Start) -> Self {
         Self { start, ..self }
     }
 
     /// Whether it vanishes when its last consumer has gone; if none ever comes, with the process that made it.
-    #[must_use]
     pub fn ephemeral(self, ephemeral: bool) -> Self {
         Self { ephemeral, ..self }
     }
+
+    /// How often a message is delivered at most, 1 to 254; default: any number. One delivered as often and not acked is
+    /// dead: it goes to the dead-letter queue, or, without one, is parked ([`Group::dead_letters`]). A message that kills
+    /// every consumer it meets is stopped so.
+    pub fn max_deliveries(self, deliveries: u8) -> Self {
+        Self {
+            max_deliveries: Some(deliveries),
+            ..self
+        }
+    }
+
+    /// The queue that dead messages go to: delivered too often, or rejected ([`Delivery::reject`](crate::Delivery::reject)).
+    /// A bare name is a file beside this queue's own; anything else is a path. Making the group makes that queue if there
+    /// is none. Its consumers see the payload as it was published, and the rest by
+    /// [`Delivery::dead_letter`](crate::Delivery::dead_letter). A message that it has no room for is parked.
+    pub fn dead_letters(self, queue: impl Into<String>) -> Self {
+        Self {
+            dead_letters: Some(queue.into()),
+            ..self
+        }
+    }
+
+    /// Shared groups: how long a claim lasts, 1 ms to 2^40 ms; default: as long as its process lives. Then it goes to
+    /// another consumer, which takes up to about 100 ms to be noticed, and the late ack fails with
+    /// [`AckError::Stale`](crate::AckError::Stale). [`Delivery::extend`](crate::Delivery::extend) prolongs it.
+    /// Messages of such a group are copied out, one allocation each, since the queue may overwrite what a late consumer
+    /// still looks at.
+    pub fn ack_timeout(self, timeout: Duration) -> Self {
+        Self {
+            ack_timeout: Some(timeout),
+            ..self
+        }
+    }
+
+    fn terms(&self) -> Result<Terms, GroupError> {
+        let refuse = |field, found, expected| {
+            Err(GroupError::Option(GeometryError {
+                field,
+                found,
+                expected,
+            }))
+        };
+        let ack_timeout_ms = match self.ack_timeout {
+            None => 0,
+            Some(timeout) => {
+                let ms = timeout.as_nanos().div_ceil(1_000_000);
+                match u64::try_from(ms) {
+                    Ok(ms @ 1..=ACK_TIMEOUT_MAX_MS) => ms,
+                    _ => {
+                        let found = u64::try_from(ms).unwrap_or(u64::MAX);
+                        return refuse("ack_timeout", found, "from 1 to 2^40 ms");
+                    }
+                }
+            }
+        };
+        if self.exclusive && ack_timeout_ms > 0 {
+            return Err(GroupError::AckTimeoutOnExclusive);
+        }
+        if let Some(found @ (0 | u8::MAX)) = self.max_deliveries {
+            return refuse("max_deliveries", found.into(), "from 1 to 254");
+        }
+        Ok(Terms {
+            exclusive: self.exclusive,
+            ephemeral: self.ephemeral,
+            max_deliveries: self.max_deliveries.unwrap_or(0),
+            ack_timeout_ms,
+        })
+    }
 }
+
+const ACK_TIMEOUT_MAX_MS: u64 = 1 << 40;
 
 /// A group of a queue. Holding one holds nothing: it may be deleted meanwhile.
 #[derive(Clone, Debug)]
@@ -72,7 +150,7 @@ impl Group {
     pub(crate) fn create(
         attachment: &Arc<Attachment>,
         name: &str,
-        options: GroupOptions,
+        options: &GroupOptions,
     ) -> Result<Self, GroupError> {
         check_name(name)?;
         if attachment.is_forked() {
@@ -81,31 +159,45 @@ impl Group {
         if options.exclusive && attachment.verified().full_policy == FullPolicy::DropOldest {
             return Err(GroupError::ExclusiveOnLossy);
         }
+        let terms = options.terms()?;
+        Self::check_free(attachment.ring(), name)?;
+        let dead_queue = match &options.dead_letters {
+            Some(queue) => dead::prepare_queue(attachment, queue)?,
+            None => String::new(),
+        };
         attachment
-            .alone(|| Self::create_alone(attachment, name, options))
+            .alone(|| Self::create_alone(attachment, name, terms, options.start, &dead_queue))
             .unwrap_or(Err(GroupError::Busy))
+    }
+
+    fn check_free(ring: &Ring, name: &str) -> Result<(), GroupError> {
+        match find(ring, name) {
+            None => Ok(()),
+            Some((_, state)) if state.entry_state() == Some(EntryState::Closing) => {
+                Err(GroupError::Closing)
+            }
+            Some(_) => Err(GroupError::AlreadyExists),
+        }
     }
 
     fn create_alone(
         attachment: &Arc<Attachment>,
         name: &str,
-        options: GroupOptions,
+        terms: Terms,
+        start: Start,
+        dead_queue: &str,
     ) -> Result<Self, GroupError> {
         let ring = attachment.ring();
-        if let Some((_, state)) = find(ring, name) {
-            return Err(match state.entry_state() {
-                Some(EntryState::Closing) => GroupError::Closing,
-                _ => GroupError::AlreadyExists,
-            });
-        }
+        Self::check_free(ring, name)?;
         let max = ring.geometry().shape().max_groups;
         let joining = ring
             .begin_group(attachment.me())
             .ok_or(GroupError::Full { max })?;
         Self::write_name(ring, joining.id, name);
-        ring.finish_group(joining, options.exclusive, options.ephemeral, options.start)
+        dead::write_queue(ring, joining.id, dead_queue);
+        ring.finish_group(joining, terms, start)
             .map_err(|OutOfReach { earliest, latest }| {
-                let asked = match options.start {
+                let asked = match start {
                     Start::At(asked) => asked,
                     Start::Earliest | Start::Latest => latest,
                 };
@@ -155,7 +247,7 @@ impl Group {
     pub(crate) fn open_or_create(
         attachment: &Arc<Attachment>,
         name: &str,
-        options: GroupOptions,
+        options: &GroupOptions,
     ) -> Result<Self, GroupError> {
         match Self::open(attachment, name) {
             Err(GroupError::NotFound) => {}
@@ -218,6 +310,17 @@ impl Group {
             return Err(AttachError::GroupClosed);
         }
         Ok(Consumer::new(Arc::clone(&self.attachment), self.id))
+    }
+
+    /// Runs `work` as a member of the group, so that it cannot be freed and made anew meanwhile; `None`: it is gone.
+    pub(crate) fn as_member<T>(&self, work: impl FnOnce(&Attachment, GroupId) -> T) -> Option<T> {
+        let attachment = &self.attachment;
+        if attachment.is_forked() || !self.is_current() || !attachment.join_group(self.id) {
+            return None;
+        }
+        let done = self.is_current().then(|| work(attachment, self.id));
+        attachment.leave_group(self.id);
+        done
     }
 
     fn is_current(&self) -> bool {

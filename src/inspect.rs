@@ -4,11 +4,13 @@
 
 use std::path::Path;
 
+use crate::dead::DeadLetter;
 use crate::error::{OpenError, OpenErrorKind};
 use crate::file;
-use crate::layout::Geometry;
 use crate::layout::header::{FullPolicy, Timestamps, Verified};
+use crate::layout::{Geometry, SlotHeader};
 use crate::mem::Mem;
+use crate::participant::{Locks, is_alive};
 use crate::path;
 use crate::ring::{Observed, Ring};
 use crate::stats::Stats;
@@ -32,6 +34,8 @@ use crate::stats::Stats;
 pub struct Inspector {
     ring: Ring,
     verified: Verified,
+    /// Only asked who holds its locks.
+    locks: Locks,
 }
 
 /// What is at a sequence.
@@ -48,6 +52,8 @@ pub enum Peeked {
         key: u32,
         /// Wall clock, ns since 1970; 0 if the queue takes no times.
         timestamp: u64,
+        /// In a dead-letter queue: where it comes from.
+        dead_letter: Option<Box<DeadLetter>>,
     },
     /// Nothing yet.
     NotYet,
@@ -87,12 +93,13 @@ impl Inspector {
         Ok(Self {
             ring: Ring::new(mem, verified.geometry),
             verified,
+            locks: Locks::File(file),
         })
     }
 
     /// How the queue stands: as [`Queue::stats`](crate::Queue::stats).
     pub fn stats(&self) -> Stats {
-        Stats::take(&self.ring, &self.verified)
+        Stats::take(&self.ring, &self.verified, |id| is_alive(&self.locks, id))
     }
 
     /// What is at a sequence, without claiming it. The oldest message of a full ring counts as overwritten: a sole
@@ -100,12 +107,22 @@ impl Inspector {
     pub fn peek(&self, sequence: u64) -> Peeked {
         let mut payload = Vec::new();
         match self.ring.observe(sequence, &mut payload) {
-            Observed::Message(header) => Peeked::Message {
-                payload,
-                kind: header.kind,
-                key: header.key,
-                timestamp: header.timestamp,
-            },
+            Observed::Message(header) => {
+                let letter = (header.flags & SlotHeader::DEAD_LETTER != 0)
+                    .then(|| DeadLetter::split(&payload))
+                    .flatten();
+                let dead_letter = letter.map(|(letter, start)| {
+                    payload.drain(..start);
+                    Box::new(letter)
+                });
+                Peeked::Message {
+                    payload,
+                    kind: header.kind,
+                    key: header.key,
+                    timestamp: header.timestamp,
+                    dead_letter,
+                }
+            }
             Observed::NotYet => Peeked::NotYet,
             Observed::Hole => Peeked::Hole,
             Observed::Overwritten => Peeked::Overwritten,

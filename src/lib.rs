@@ -67,6 +67,8 @@ mod claims;
 #[cfg(not(slipring_loom))]
 mod consumer;
 #[cfg(not(slipring_loom))]
+mod dead;
+#[cfg(not(slipring_loom))]
 mod delivery;
 #[cfg(not(slipring_loom))]
 mod error;
@@ -95,9 +97,13 @@ mod producer;
 #[cfg(not(slipring_loom))]
 mod queue;
 #[cfg(not(slipring_loom))]
+mod receive;
+#[cfg(not(slipring_loom))]
 mod reservation;
 #[doc(hidden)]
 pub mod ring;
+#[cfg(not(slipring_loom))]
+mod sender;
 #[cfg(not(slipring_loom))]
 mod stats;
 #[doc(hidden)]
@@ -113,11 +119,13 @@ pub use claims::{Claims, Iter};
 #[cfg(not(slipring_loom))]
 pub use consumer::{BATCH_MAX, Consumer};
 #[cfg(not(slipring_loom))]
+pub use dead::{DEAD_LETTER_OVERHEAD, DeadLetter};
+#[cfg(not(slipring_loom))]
 pub use delivery::Delivery;
 #[cfg(not(slipring_loom))]
 pub use error::{
-    AckError, AttachError, BatchError, ClaimError, FormatError, GeometryError, GroupError,
-    OpenError, OpenErrorKind, PublishError, Rejected, ValueError,
+    AckError, AttachError, BatchError, ClaimError, DeadQueueError, FormatError, GeometryError,
+    GroupError, OpenError, OpenErrorKind, PublishError, Rejected, ValueError,
 };
 #[cfg(not(slipring_loom))]
 pub use group::{DEFAULT_GROUP, Group, GroupOptions};
@@ -140,7 +148,7 @@ pub use queue::Queue;
 #[cfg(not(slipring_loom))]
 pub use reservation::Reservation;
 #[cfg(not(slipring_loom))]
-pub use ring::{Start, Swept};
+pub use ring::{Cause, Start, Swept};
 #[cfg(not(slipring_loom))]
 pub use stats::{GroupStats, ParticipantStats, Stats};
 #[cfg(not(slipring_loom))]

@@ -18,6 +18,8 @@ pub struct Message<'a> {
     pub(crate) payload: &'a [u8],
     pub(crate) kind: u16,
     pub(crate) key: u32,
+    /// Of the slot header.
+    pub(crate) flags: u16,
 }
 
 impl<'a> Message<'a> {
@@ -27,6 +29,7 @@ impl<'a> Message<'a> {
             payload,
             kind: 0,
             key: 0,
+            flags: 0,
         }
     }
 

@@ -6,13 +6,14 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::layout::geometry::{control, participant};
 use crate::layout::header::Verified;
 use crate::layout::{EntryState, GroupId, NAME_MAX, OwnedWord, OwnerId};
 use crate::mem::Event;
-use crate::ring::{Ring, Swept, Wake};
+use crate::ring::{Ring, Swept, Wake, cut};
 use crate::sync::Ordering;
 use crate::sys::{self, ForkGuard};
 
@@ -22,6 +23,9 @@ const LOCK_BASE: u64 = 1 << 62;
 const ADMIN_LOCK: u64 = LOCK_BASE + 4096;
 /// How often, at most, the processes of a queue look for dead ones while waiting, in ms.
 const PROBE_EVERY_MS: u64 = 50;
+
+/// Attempts in vain, of those that do not wait, between two looks around.
+pub const VAIN_PER_PROBE: u32 = 32;
 
 /// Locks that end with their process: on bytes of the file, or, for a queue in heap memory, in a table.
 #[derive(Debug)]
@@ -43,6 +47,15 @@ impl Locks {
                 }
                 Ok(taken)
             }
+        }
+    }
+
+    /// Whether somebody else's open file has the lock. Asking takes nothing.
+    fn is_held(&self, byte: u64) -> bool {
+        match self {
+            // What cannot be asked counts as alive.
+            Self::File(file) => sys::byte_is_locked(file, byte).unwrap_or(true),
+            Self::Heap(all, _) => locked(all).contains(&byte),
         }
     }
 
@@ -76,6 +89,8 @@ struct Handles {
 pub struct Attachment {
     ring: Ring,
     verified: Verified,
+    /// The queue's file, if it has one.
+    path: Option<PathBuf>,
     locks: Locks,
     fork: ForkGuard,
     me: OwnerId,
@@ -99,6 +114,7 @@ impl Attachment {
     pub fn join(
         ring: Ring,
         verified: Verified,
+        path: Option<PathBuf>,
         locks: Locks,
         name: &str,
     ) -> Result<Arc<Self>, JoinError> {
@@ -116,11 +132,7 @@ impl Attachment {
             }
         };
         let entry = ring.geometry().participant(me);
-        let cut = (0..=name.len().min(NAME_MAX))
-            .rev()
-            .find(|&at| name.is_char_boundary(at))
-            .unwrap_or(0);
-        let name = name.get(..cut).unwrap_or_default();
+        let name = cut(name, NAME_MAX);
         ring.mem()
             .copy_in(entry.plus(participant::NAME), name.as_bytes());
         let facts = [
@@ -141,6 +153,7 @@ impl Attachment {
         let attachment = Self {
             ring,
             verified,
+            path,
             locks,
             fork,
             me,
@@ -161,6 +174,11 @@ impl Attachment {
     /// What its header says.
     pub fn verified(&self) -> &Verified {
         &self.verified
+    }
+
+    /// The queue's file, if it has one.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// This participant.
@@ -202,6 +220,30 @@ impl Attachment {
                 sweep_dead(&self.ring, &self.locks, Some(self.me));
             }
         }
+    }
+
+    /// Asks the kernel about one participant, who seems to be in the way, and sweeps it if it is dead.
+    pub fn probe(&self, suspect: OwnerId) {
+        if suspect != self.me
+            && let Ok(_one_at_a_time) = self.admin.try_lock()
+            && sweep_if_dead(&self.ring, &self.locks, suspect) != Swept::default()
+        {
+            self.ring.wake_all(&Futex);
+        }
+    }
+
+    /// What somebody does who tries in vain again and again without waiting: asks about who is in the way, and now and then
+    /// about everybody.
+    pub fn look_around(&self, suspect: Option<OwnerId>) {
+        if let Some(suspect) = suspect {
+            self.probe(suspect);
+        }
+        self.tick();
+    }
+
+    /// Whether a participant lives, as far as the kernel says now.
+    pub fn is_alive(&self, id: OwnerId) -> bool {
+        id == self.me || is_alive(&self.locks, id)
     }
 
     /// Runs `make` while no other process makes a group; `None` if another one does and does not end.
@@ -316,30 +358,45 @@ fn sweep_dead(ring: &Ring, locks: &Locks, me: Option<OwnerId>) -> Swept {
         .participant_ids()
         .filter(|&id| Some(id) != me)
     {
-        if ring.participant_state(id).entry_state() != Some(EntryState::Live) {
-            continue;
-        }
-        let byte = LOCK_BASE + u64::from(id.0);
-        // What cannot be asked counts as alive.
-        if !locks.try_lock(byte).unwrap_or(false) {
-            continue;
-        }
-        // It may have left, and another come and gone, before we had the lock.
-        let found = ring.participant_state(id);
-        if found.entry_state() == Some(EntryState::Live) {
-            let swept = ring.sweep(id, found);
-            total.participants += swept.participants;
-            total.holes += swept.holes;
-            total.claims += swept.claims;
-        }
-        locks.unlock(byte);
+        total = total.and(sweep_if_dead(ring, locks, id));
     }
     // Not only those of the dead found now: a sweeper may have died as well.
     ring.reap_groups();
-    if total.participants > 0 {
+    let now = sys::monotonic_ms();
+    let expired: u64 = ring
+        .geometry()
+        .group_ids()
+        .map(|id| ring.expire(id, now))
+        .sum();
+    if total != Swept::default() || expired > 0 {
         ring.wake_all(&Futex);
     }
     total
+}
+
+/// Sweeps a participant that holds an entry but not its lock.
+fn sweep_if_dead(ring: &Ring, locks: &Locks, id: OwnerId) -> Swept {
+    let byte = LOCK_BASE + u64::from(id.0);
+    // What cannot be asked counts as alive.
+    if ring.participant_state(id).entry_state() != Some(EntryState::Live)
+        || !locks.try_lock(byte).unwrap_or(false)
+    {
+        return Swept::default();
+    }
+    // It may have left, and another come and gone, before we had the lock.
+    let found = ring.participant_state(id);
+    let swept = if found.entry_state() == Some(EntryState::Live) {
+        ring.sweep(id, found)
+    } else {
+        Swept::default()
+    };
+    locks.unlock(byte);
+    swept
+}
+
+/// Whether a participant's lock is held. One's own does not show.
+pub fn is_alive(locks: &Locks, id: OwnerId) -> bool {
+    locks.is_held(LOCK_BASE + u64::from(id.0))
 }
 
 /// Wakes through the kernel.

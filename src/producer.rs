@@ -4,19 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
-use zerocopy::IntoBytes;
 
 use crate::error::{AttachError, BatchError, PublishError, Rejected};
-use crate::layout::geometry::participant;
-use crate::layout::header::{FullPolicy, Timestamps};
-use crate::layout::{OwnerId, SlotHeader};
+use crate::layout::OwnerId;
+use crate::layout::header::FullPolicy;
 use crate::message::Message;
-use crate::participant::{Attachment, Futex};
+use crate::participant::Attachment;
 use crate::reservation::{Bytes, Reservation};
-use crate::ring::{Channel, HeldSegment, Publisher, Stuck};
-use crate::sync::Ordering;
-use crate::sys;
-use crate::wait::{Attempt, Deadline, WaitStrategy, Waitable, wait};
+use crate::sender::Sender;
+use crate::wait::{Attempt, Deadline, WaitStrategy};
 
 /// Publishes messages. Made by [`Queue::producer`](crate::Queue::producer); each thread has its own.
 ///
@@ -34,22 +30,6 @@ pub struct Producer {
     scratch: Vec<u8>,
     sole: bool,
 }
-
-/// What of a producer works on while a reservation borrows the rest.
-#[derive(Debug)]
-pub(crate) struct Sender {
-    publisher: Publisher,
-    strategy: WaitStrategy,
-    pub(crate) policy: FullPolicy,
-    timestamps: Timestamps,
-    /// Published since the shared counter was last raised.
-    uncounted: u64,
-    /// Segments of reservations that exist.
-    pub(crate) holding: u64,
-}
-
-/// Messages between two updates of the shared counter.
-const COUNT_EVERY: u64 = 64;
 
 /// The sequences of a batch. Other producers' messages may lie between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,16 +66,7 @@ impl Producer {
     }
 
     fn with(attachment: Arc<Attachment>, sole: bool) -> Self {
-        let publisher = attachment.ring().publisher(attachment.me(), sole);
-        let verified = attachment.verified();
-        let sender = CachePadded::new(Sender {
-            publisher,
-            strategy: WaitStrategy::default(),
-            policy: verified.full_policy,
-            timestamps: verified.timestamps,
-            uncounted: 0,
-            holding: 0,
-        });
+        let sender = CachePadded::new(Sender::new(&attachment, sole));
         Self {
             attachment,
             sender,
@@ -129,10 +100,7 @@ impl Producer {
     pub fn publish<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<u64, PublishError> {
         let message = message.into();
         let sequence = match self.sender.policy {
-            FullPolicy::Reject => {
-                self.sender
-                    .try_send(&self.attachment, &message, Attempt::Fresh)?
-            }
+            FullPolicy::Reject => self.sender.send_now(&self.attachment, &message)?,
             FullPolicy::Block | FullPolicy::DropOldest => {
                 self.sender
                     .send(&self.attachment, &message, Deadline::NEVER)?
@@ -163,10 +131,7 @@ impl Producer {
         message: impl Into<Message<'m>>,
     ) -> Result<u64, Rejected<Message<'m>>> {
         let message = message.into();
-        match self
-            .sender
-            .try_send(&self.attachment, &message, Attempt::Fresh)
-        {
+        match self.sender.send_now(&self.attachment, &message) {
             Ok(sequence) => {
                 self.sender.announce(&self.attachment);
                 Ok(sequence)
@@ -217,9 +182,7 @@ impl Producer {
         };
         for message in messages {
             let message = message.into();
-            let mut sent = self
-                .sender
-                .try_send(&self.attachment, &message, Attempt::Fresh);
+            let mut sent = self.sender.send_now(&self.attachment, &message);
             if sent == Err(PublishError::Full) && self.sender.policy != FullPolicy::Reject {
                 // Nobody makes room for us who has not been told of what is there.
                 self.sender.announce(&self.attachment);
@@ -298,9 +261,12 @@ impl Producer {
             });
         }
         let held = match self.sender.policy {
-            FullPolicy::Reject => self
-                .sender
-                .try_hold(&self.attachment, length, Attempt::Fresh)?,
+            FullPolicy::Reject => {
+                let held = self
+                    .sender
+                    .try_hold(&self.attachment, length, Attempt::Fresh);
+                self.sender.after_refusal(&self.attachment, held)?
+            }
             FullPolicy::Block | FullPolicy::DropOldest => {
                 self.sender
                     .hold(&self.attachment, length, Deadline::NEVER)?
@@ -348,231 +314,4 @@ fn or_sweep(
         attachment.sweep();
         attempt(attachment)
     })
-}
-
-impl Sender {
-    fn check(&self, attachment: &Attachment, length: usize) -> Result<(), PublishError> {
-        if attachment.is_forked() {
-            return Err(PublishError::Forked);
-        }
-        let (length, max) = (
-            length as u64,
-            attachment.ring().geometry().shape().max_message,
-        );
-        if length > max {
-            Err(PublishError::TooLong { length, max })
-        } else {
-            Ok(())
-        }
-    }
-
-    pub(crate) fn header(&self, length: usize, kind: u16, key: u32) -> SlotHeader {
-        let timestamp = match self.timestamps {
-            Timestamps::Off => 0,
-            Timestamps::Coarse => sys::coarse_wall_ns(),
-            Timestamps::Precise => sys::wall_ns(),
-        };
-        let length = u32::try_from(length).unwrap_or(u32::MAX);
-        SlotHeader {
-            length,
-            flags: 0,
-            kind,
-            crc: 0,
-            key,
-            timestamp,
-        }
-    }
-
-    /// One try; on a lossy queue after dropping what may be dropped.
-    pub(crate) fn try_send(
-        &mut self,
-        attachment: &Attachment,
-        message: &Message<'_>,
-        attempt: Attempt,
-    ) -> Result<u64, PublishError> {
-        self.check(attachment, message.len())?;
-        let header = self.header(message.len(), message.kind, message.key);
-        self.retry_dropping(attachment, attempt, |sender| {
-            let ring = attachment.ring();
-            if message.len() as u64 <= ring.geometry().inline_max() {
-                return sender.place(attachment, &header, message.payload);
-            }
-            // Not worth composing if there is no slot for it.
-            if sender.publisher.room() == 0 {
-                ring.refresh_limit(&mut sender.publisher);
-                if sender.publisher.room() == 0 {
-                    return Err(Stuck::Full);
-                }
-            }
-            let held = ring.hold_segment(&mut sender.publisher, message.len() as u64)?;
-            ring.mem().copy_in(held.bytes, message.payload);
-            let sent = sender.place_segment(attachment, &header, &held);
-            ring.open_segment(&held);
-            ring.wake_producer(&Futex);
-            sent
-        })
-    }
-
-    pub(crate) fn retry_dropping<T>(
-        &mut self,
-        attachment: &Attachment,
-        attempt: Attempt,
-        mut send: impl FnMut(&mut Self) -> Result<T, Stuck>,
-    ) -> Result<T, PublishError> {
-        if attempt == Attempt::Again {
-            attachment.ring().forget_groups(&mut self.publisher);
-        }
-        // Bound: each turn drops a message of every group that is in the way; the arena may need a lap of them.
-        for _ in 0..=attachment.ring().geometry().capacity() {
-            match send(self) {
-                Ok(sent) => return Ok(sent),
-                Err(stuck @ (Stuck::Full | Stuck::ArenaFull)) => {
-                    let lossy = self.policy == FullPolicy::DropOldest;
-                    if !lossy || !attachment.ring().drop_oldest(&mut self.publisher, stuck) {
-                        break;
-                    }
-                }
-                Err(Stuck::Fenced) => return Err(PublishError::Fenced),
-                Err(Stuck::Damage(damage)) => return Err(PublishError::Corrupt(damage.into())),
-            }
-        }
-        Err(PublishError::Full)
-    }
-
-    /// Reserve, fill, commit: the tens of ns in which a slot is ours.
-    #[inline]
-    fn place(
-        &mut self,
-        attachment: &Attachment,
-        header: &SlotHeader,
-        payload: &[u8],
-    ) -> Result<u64, Stuck> {
-        let ring = attachment.ring();
-        let reserved = ring.reserve(&mut self.publisher)?;
-        ring.fill(reserved, header, payload);
-        ring.commit(&mut self.publisher, reserved)?;
-        self.uncounted += 1;
-        Ok(reserved.sequence)
-    }
-
-    pub(crate) fn place_segment(
-        &mut self,
-        attachment: &Attachment,
-        header: &SlotHeader,
-        held: &HeldSegment,
-    ) -> Result<u64, Stuck> {
-        let ring = attachment.ring();
-        let header = SlotHeader {
-            flags: SlotHeader::IN_ARENA,
-            ..*header
-        };
-        let reserved = ring.reserve(&mut self.publisher)?;
-        ring.use_segment(held, reserved.sequence);
-        ring.fill(reserved, &header, held.pointer().as_bytes());
-        ring.commit(&mut self.publisher, reserved)?;
-        self.uncounted += 1;
-        Ok(reserved.sequence)
-    }
-
-    fn try_hold(
-        &mut self,
-        attachment: &Attachment,
-        length: usize,
-        attempt: Attempt,
-    ) -> Result<HeldSegment, PublishError> {
-        self.retry_dropping(attachment, attempt, |sender| {
-            attachment
-                .ring()
-                .hold_segment(&mut sender.publisher, length as u64)
-        })
-    }
-
-    fn hold(
-        &mut self,
-        attachment: &Attachment,
-        length: usize,
-        deadline: Deadline,
-    ) -> Result<HeldSegment, PublishError> {
-        self.wait_for_room(attachment, deadline, |sender, attempt| {
-            sender.try_hold(attachment, length, attempt)
-        })
-    }
-
-    pub(crate) fn send(
-        &mut self,
-        attachment: &Attachment,
-        message: &Message<'_>,
-        deadline: Deadline,
-    ) -> Result<u64, PublishError> {
-        self.wait_for_room(attachment, deadline, |sender, attempt| {
-            sender.try_send(attachment, message, attempt)
-        })
-    }
-
-    pub(crate) fn wait_for_room<T>(
-        &mut self,
-        attachment: &Attachment,
-        deadline: Deadline,
-        mut attempt: impl FnMut(&mut Self, Attempt) -> Result<T, PublishError>,
-    ) -> Result<T, PublishError> {
-        match attempt(self, Attempt::Fresh) {
-            Err(PublishError::Full) => {}
-            done => return done,
-        }
-        let strategy = self.strategy;
-        let mut room = Room {
-            sender: self,
-            attempt,
-        };
-        match wait(attachment, strategy, deadline, &mut room)? {
-            None => Err(PublishError::TimedOut),
-            Some((sent, slept)) => {
-                // We took some of the room we were woken for; another may take the rest.
-                if slept && self.publisher.room() > 0 {
-                    attachment.ring().wake_producer(&Futex);
-                }
-                Ok(sent)
-            }
-        }
-    }
-
-    /// After publishing: counts, and wakes who sleeps.
-    #[inline]
-    pub(crate) fn announce(&mut self, attachment: &Attachment) {
-        if self.uncounted >= COUNT_EVERY {
-            self.count(attachment);
-        }
-        attachment.ring().wake_consumers(&Futex);
-    }
-
-    fn count(&mut self, attachment: &Attachment) {
-        let word = attachment
-            .ring()
-            .participant_word(attachment.me(), participant::PUBLISHED);
-        // ORDERING: Relaxed; a counter.
-        word.add(self.uncounted, Ordering::Relaxed);
-        self.uncounted = 0;
-    }
-}
-
-struct Room<'s, F> {
-    sender: &'s mut Sender,
-    attempt: F,
-}
-
-impl<T, F: FnMut(&mut Sender, Attempt) -> Result<T, PublishError>> Waitable for Room<'_, F> {
-    type Output = T;
-    type Error = PublishError;
-
-    fn attempt(&mut self, attempt: Attempt) -> Result<Option<T>, PublishError> {
-        match (self.attempt)(self.sender, attempt) {
-            Ok(sent) => Ok(Some(sent)),
-            Err(PublishError::Full) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn channel(&self) -> Channel {
-        Channel::Space
-    }
 }

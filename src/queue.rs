@@ -12,7 +12,7 @@ use crate::layout::{EntryState, Geometry, OwnerId};
 use crate::mem::Mem;
 use crate::options::Options;
 use crate::participant::{Attachment, JoinError, Locks};
-use crate::ring::{Ring, Start, Swept};
+use crate::ring::{Ring, Start, Swept, Terms};
 use crate::stats::Stats;
 use crate::sync::Ordering;
 use crate::{Consumer, Producer, path, sys};
@@ -120,7 +120,7 @@ impl Queue {
             Mem::map(new.file(), size, options.access()).map_err(io("mapping the file", size))?;
         let ring = initialised(mem, verified.geometry, options.wants_default_group());
         let file = new.publish()?;
-        Self::attach(ring, verified, Locks::File(file), options)
+        Self::attach(ring, verified, Some(&path), Locks::File(file), options)
             .map_err(|error| fail(error.into_kind(&verified)))
     }
 
@@ -133,7 +133,7 @@ impl Queue {
         let mem = Mem::map(&file, size, options.access())
             .map_err(|source| fail(OpenErrorKind::from_io("mapping the file", size, source)))?;
         let ring = Ring::new(mem, verified.geometry);
-        Self::attach(ring, verified, Locks::File(file), options)
+        Self::attach(ring, verified, Some(&path), Locks::File(file), options)
             .map_err(|error| fail(error.into_kind(&verified)))
     }
 
@@ -162,17 +162,21 @@ impl Queue {
             .map_err(|source| fail(OpenErrorKind::from_io("allocating memory", size, source)))?;
         let ring = initialised(mem, verified.geometry, options.wants_default_group());
         let locks = Locks::Heap(Arc::default(), Mutex::default());
-        Self::attach(ring, verified, locks, options)
+        Self::attach(ring, verified, None, locks, options)
             .map_err(|error| fail(error.into_kind(&verified)))
     }
 
     fn attach(
         ring: Ring,
         verified: Verified,
+        path: Option<&Path>,
         locks: Locks,
         options: &Options,
     ) -> Result<Self, JoinError> {
-        let attachment = Attachment::join(ring, verified, locks, &options.participant_name())?;
+        // The directory may be left later; the dead-letter queues are looked for beside the file.
+        let path = path.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+        let name = options.participant_name();
+        let attachment = Attachment::join(ring, verified, path, locks, &name)?;
         Ok(Self { attachment })
     }
 
@@ -234,7 +238,7 @@ impl Queue {
         name: &str,
         options: GroupOptions,
     ) -> Result<Group, crate::GroupError> {
-        Group::create(&self.attachment, name, options)
+        Group::create(&self.attachment, name, &options)
     }
 
     /// Finds a group.
@@ -255,7 +259,7 @@ impl Queue {
         name: &str,
         options: GroupOptions,
     ) -> Result<Group, crate::GroupError> {
-        Group::open_or_create(&self.attachment, name, options)
+        Group::open_or_create(&self.attachment, name, &options)
     }
 
     /// All groups, as they were while this looked.
@@ -285,7 +289,14 @@ impl Queue {
         if self.attachment.is_forked() {
             return Stats::default();
         }
-        Stats::take(self.attachment.ring(), self.attachment.verified())
+        Stats::take(self.attachment.ring(), self.attachment.verified(), |id| {
+            self.attachment.is_alive(id)
+        })
+    }
+
+    /// The queue's file, as it was called when it was opened; none for a queue in heap memory.
+    pub fn path(&self) -> Option<&Path> {
+        self.attachment.path()
     }
 
     /// Messages it can hold.
@@ -336,7 +347,7 @@ fn initialised(mem: Mem, geometry: Geometry, default_group: bool) -> Ring {
     if default_group && let Some(joining) = ring.begin_group(OwnerId(0)) {
         Group::write_name(&ring, joining.id, DEFAULT_GROUP);
         // An empty queue can start nowhere else.
-        let _start = ring.finish_group(joining, false, false, Start::Latest);
+        let _start = ring.finish_group(joining, Terms::default(), Start::Latest);
         debug_assert_eq!(
             ring.group_state(joining.id).entry_state(),
             Some(EntryState::Live)

@@ -8,8 +8,8 @@ use crate::layout::header::FullPolicy;
 use crate::mem::Loan;
 use crate::message::Message;
 use crate::participant::{Attachment, Futex};
-use crate::producer::Sender;
 use crate::ring::HeldSegment;
+use crate::sender::Sender;
 use crate::wait::{Attempt, Deadline};
 
 /// Where the bytes are meanwhile.
@@ -93,11 +93,12 @@ impl Reservation<'_> {
                     payload: scratch,
                     kind: *kind,
                     key: *key,
+                    flags: 0,
                 };
                 if wait {
                     sender.send(attachment, &message, Deadline::NEVER)
                 } else {
-                    sender.try_send(attachment, &message, Attempt::Fresh)
+                    sender.send_now(attachment, &message)
                 }
             }
             Bytes::Arena(held, loan) => {
@@ -112,7 +113,8 @@ impl Reservation<'_> {
                 } else if wait {
                     sender.wait_for_room(attachment, Deadline::NEVER, attempt)
                 } else {
-                    attempt(sender, Attempt::Fresh)
+                    let sent = attempt(sender, Attempt::Fresh);
+                    sender.after_refusal(attachment, sent)
                 }
             }
         };

@@ -1,12 +1,14 @@
 //! One snapshot of a queue's numbers, read without stopping anybody: words that are the truth, and counters that lag.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::dead::queue_of;
 use crate::group::name_of;
 use crate::layout::geometry::{control, group, participant, segment};
 use crate::layout::header::Verified;
 use crate::layout::{EntryState, GroupId, NAME_MAX, OwnedWord, OwnerId};
-use crate::ring::{ClaimCounts, Observed, Ring};
+use crate::ring::{Observed, Ring, Swept};
 use crate::sync::Ordering;
 use crate::sys;
 
@@ -22,6 +24,8 @@ pub struct Stats {
     pub published: u64,
     /// Sequences whose producer died before it published.
     pub aborted: u64,
+    /// Repaired after deaths since creation: the holes are the aborted sequences.
+    pub swept: Swept,
     /// Slots that cannot be reused yet: from the lowest floor of all groups to the tail; 0 without groups.
     pub depth: u64,
     /// Bytes of slots and arena in use for them.
@@ -50,12 +54,14 @@ pub struct GroupStats {
     pub start: u64,
     /// The oldest sequence not settled: everything below it is.
     pub floor: u64,
-    /// Messages published and not settled: `ready + in_flight`.
+    /// Messages published and not settled: `ready + in_flight + dead`.
     pub lag: u64,
     /// Messages published and held by nobody.
     pub ready: u64,
     /// Messages claimed or handed over, and not settled.
     pub in_flight: u64,
+    /// Messages parked: dead, and nowhere to go. They hold producers back until somebody decides on them.
+    pub dead: u64,
     /// Processes with consumers in it.
     pub members: u64,
     /// In an exclusive group, the participant that is active.
@@ -68,6 +74,16 @@ pub struct GroupStats {
     pub acked: u64,
     /// Messages dropped for want of room, on a queue that does, and damaged ones that were skipped.
     pub lost: u64,
+    /// Messages moved to the dead-letter queue.
+    pub dead_lettered: u64,
+    /// Claims that were given to another because their lease had ended.
+    pub expired: u64,
+    /// Deliveries of a message before it is dead, if there is a limit.
+    pub max_deliveries: Option<u8>,
+    /// How long a claim lasts, if not as long as its process.
+    pub ack_timeout: Option<Duration>,
+    /// The queue that dead messages go to, if there is one.
+    pub dead_letters: Option<String>,
     /// The oldest message not settled, if there is one.
     pub oldest: Option<u64>,
     /// How long ago that was published; zero if the queue takes no times.
@@ -84,6 +100,18 @@ pub struct ParticipantStats {
     pub pid: u64,
     /// The name it gave.
     pub name: String,
+    /// Whether it lives, says the kernel. One that does not is swept by whoever attaches or waits next.
+    pub alive: bool,
+    /// Slots it is writing: for tens of ns each, unless it is paused there, or dead.
+    pub writing: u64,
+    /// Messages it holds: claimed or handed over, and not settled.
+    pub holds: u64,
+    /// The oldest of them.
+    pub oldest_held: Option<u64>,
+    /// How long ago that was published; zero if the queue takes no times.
+    pub oldest_held_age: Duration,
+    /// The highest delivery count among them; 0 if it holds none.
+    pub highest_count: u8,
     /// Attached at, ns since 1970.
     pub attached_ns: u64,
     /// Has ordinary producers.
@@ -98,7 +126,7 @@ pub struct ParticipantStats {
 
 impl Stats {
     /// Reads them. Loads only: works on a read-only mapping.
-    pub(crate) fn take(ring: &Ring, verified: &Verified) -> Self {
+    pub(crate) fn take(ring: &Ring, verified: &Verified, alive: impl Fn(OwnerId) -> bool) -> Self {
         let geometry = ring.geometry();
         let tail = ring.true_tail();
         // ORDERING: Relaxed; a counter.
@@ -118,7 +146,14 @@ impl Stats {
             depth,
             bytes_in_use: depth * geometry.shape().slot_size + arena_in_use(ring, lowest),
             file_size: verified.geometry.file_size(),
-            participants: participants(ring, &groups),
+            swept: Swept {
+                // ORDERING: Relaxed; counters.
+                participants: ring.mem().word(control::BURIED).load(Ordering::Relaxed),
+                holes: aborted,
+                // ORDERING: Relaxed; as above.
+                claims: ring.mem().word(control::RETURNED).load(Ordering::Relaxed),
+            },
+            participants: participants(ring, &groups, tail, alive),
             groups: groups.into_iter().map(|found| found.stats).collect(),
         }
     }
@@ -142,7 +177,7 @@ fn group_stats(ring: &Ring, id: GroupId, tail: u64) -> Option<Found> {
     let word = |field| ring.group_word(id, field).load(Ordering::Relaxed);
     let exclusive = ring.is_exclusive(id);
     let counts = if exclusive {
-        cursor_counts(ring, id, tail)
+        ring.count_cursor(id, tail)
     } else {
         ring.count_claims(id, tail)
     };
@@ -156,7 +191,9 @@ fn group_stats(ring: &Ring, id: GroupId, tail: u64) -> Option<Found> {
     let owner = OwnedWord(word(group::OWNER));
     let active =
         (exclusive && owner.entry_state() == Some(EntryState::Live)).then_some(owner.owner().0);
-    let lag = counts.ready + counts.in_flight;
+    let lag = counts.ready + counts.in_flight + counts.dead;
+    let terms = ring.terms(id);
+    let dead_queue = queue_of(ring, id);
     let oldest = (lag > 0).then_some(counts.floor);
     let stats = GroupStats {
         name: name_of(ring, id),
@@ -168,12 +205,19 @@ fn group_stats(ring: &Ring, id: GroupId, tail: u64) -> Option<Found> {
         lag,
         ready: counts.ready,
         in_flight: counts.in_flight,
+        dead: counts.dead,
         members: members.count() as u64,
         active,
         delivered: word(group::DELIVERED),
         redelivered: word(group::REDELIVERED),
         acked: word(group::ACKED),
         lost: word(group::LOST),
+        dead_lettered: word(group::DEAD_LETTERED),
+        expired: word(group::EXPIRED),
+        max_deliveries: (terms.max_deliveries > 0).then_some(terms.max_deliveries),
+        ack_timeout: (terms.ack_timeout_ms > 0)
+            .then(|| Duration::from_millis(terms.ack_timeout_ms)),
+        dead_letters: (!dead_queue.is_empty()).then_some(dead_queue),
         oldest,
         oldest_age: oldest.map_or(Duration::ZERO, |sequence| age(ring, sequence)),
     };
@@ -182,21 +226,6 @@ fn group_stats(ring: &Ring, id: GroupId, tail: u64) -> Option<Found> {
         floor: counts.floor,
         stats,
     })
-}
-
-fn cursor_counts(ring: &Ring, id: GroupId, tail: u64) -> ClaimCounts {
-    let floor = ring.floor(id);
-    // ORDERING: Relaxed; for people to read only.
-    let opened = ring
-        .group_word(id, group::OPENED)
-        .load(Ordering::Relaxed)
-        .clamp(floor, tail.max(floor));
-    ClaimCounts {
-        floor,
-        ready: tail.saturating_sub(opened),
-        in_flight: opened - floor,
-        done: 0,
-    }
 }
 
 fn age(ring: &Ring, sequence: u64) -> Duration {
@@ -232,7 +261,37 @@ fn arena_in_use(ring: &Ring, lowest: u64) -> u64 {
         .sum()
 }
 
-fn participants(ring: &Ring, groups: &[Found]) -> Vec<ParticipantStats> {
+/// What a participant has in its hands.
+#[derive(Clone, Copy, Default)]
+struct Holding {
+    writing: u64,
+    holds: u64,
+    oldest: Option<u64>,
+    highest_count: u8,
+}
+
+fn holdings(ring: &Ring, groups: &[Found], tail: u64) -> BTreeMap<OwnerId, Holding> {
+    let mut found: BTreeMap<OwnerId, Holding> = BTreeMap::new();
+    for writer in ring.writers() {
+        found.entry(writer).or_default().writing += 1;
+    }
+    for held in groups.iter().flat_map(|group| ring.held(group.id, tail)) {
+        let holding = found.entry(held.owner).or_default();
+        holding.holds += 1;
+        let oldest = holding.oldest.unwrap_or(u64::MAX);
+        holding.oldest = Some(oldest.min(held.claim.sequence));
+        holding.highest_count = holding.highest_count.max(held.claim.attempt);
+    }
+    found
+}
+
+fn participants(
+    ring: &Ring,
+    groups: &[Found],
+    tail: u64,
+    alive: impl Fn(OwnerId) -> bool,
+) -> Vec<ParticipantStats> {
+    let holdings = holdings(ring, groups, tail);
     // ORDERING: Relaxed; for people to read only.
     let sole = OwnedWord(ring.mem().word(control::SOLE).load(Ordering::Relaxed));
     let live = |id: &OwnerId| ring.participant_state(*id).entry_state() == Some(EntryState::Live);
@@ -243,7 +302,16 @@ fn participants(ring: &Ring, groups: &[Found]) -> Vec<ParticipantStats> {
             // ORDERING: Relaxed; for people to read only.
             let word = |field| ring.participant_word(id, field).load(Ordering::Relaxed);
             let member_of = word(participant::MEMBER_OF);
+            let holding = holdings.get(&id).copied().unwrap_or_default();
             ParticipantStats {
+                alive: alive(id),
+                writing: holding.writing,
+                holds: holding.holds,
+                oldest_held: holding.oldest,
+                oldest_held_age: holding
+                    .oldest
+                    .map_or(Duration::ZERO, |sequence| age(ring, sequence)),
+                highest_count: holding.highest_count,
                 id: id.0,
                 pid: word(participant::PID),
                 name: participant_name(ring, id, word(participant::NAME_LENGTH)),

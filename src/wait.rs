@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use crate::layout::OwnerId;
 use crate::participant::Attachment;
 use crate::ring::Channel;
 use crate::sync::spin_loop;
@@ -71,6 +72,9 @@ pub trait Waitable {
 
     /// What to sleep on.
     fn channel(&self) -> Channel;
+
+    /// Who seems to be in the way, so that the kernel can be asked whether it lives.
+    fn suspect(&self) -> Option<OwnerId>;
 }
 
 /// Tries until it succeeds, fails or the time is over (`None`). The flag says whether it slept.
@@ -101,6 +105,10 @@ pub fn wait<W: Waitable>(
         let remaining = deadline.remaining();
         if remaining.is_zero() {
             return Ok(None);
+        }
+        // Everybody else is asked about every 50 ms; who is in the way, now.
+        if let Some(suspect) = waitable.suspect() {
+            attachment.probe(suspect);
         }
         if strategy == WaitStrategy::BusySpin {
             attachment.tick();

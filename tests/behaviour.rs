@@ -584,7 +584,7 @@ fn groups_start_where_they_are_told(backing: Backing) {
         ] {
             let name = format!("{exclusive} {start:?}");
             let found = queue
-                .create_group(&name, kind.start(start))
+                .create_group(&name, kind.clone().start(start))
                 .unwrap()
                 .consumer()
                 .unwrap();

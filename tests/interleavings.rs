@@ -79,7 +79,7 @@ fn a_group_from_the_oldest_message_misses_nothing_published_meanwhile() {
                 }
             });
             let group = queue
-                .create_group("late", kind.start(Start::Earliest))
+                .create_group("late", kind.clone().start(Start::Earliest))
                 .unwrap();
             let total = fault::remove();
             let stats = queue.stats();

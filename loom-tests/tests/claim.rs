@@ -266,7 +266,11 @@ fn attach_against_cached_limit() {
         let id = joining.id;
         let start = m
             .ring
-            .finish_group(joining, false, false, slipring::ring::Start::Latest)
+            .finish_group(
+                joining,
+                slipring::ring::Terms::default(),
+                slipring::ring::Start::Latest,
+            )
             .unwrap();
         let mut c = m.ring.claimer(id, slipring::layout::OwnerId(2));
         // Nothing is acked, so nothing from the start on may be overwritten or lost.

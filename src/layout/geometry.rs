@@ -4,6 +4,10 @@
 //! checked, once, at creation or open; after that an offset is a few shifts and cannot leave the file, whatever other
 //! processes write into it.
 
+pub use super::fields::{
+    CONTROL_SIZE, GROUP_SIZE, HEADER_SIZE, NOTE_SIZE, NOTES_PER_GROUP, PARTICIPANT_SIZE,
+    SEGMENT_SIZE, control, group, note, participant, segment, slot,
+};
 use super::{
     ARENA_MAX, CAPACITY_MAX, GROUPS_MAX, GroupId, LINE, MESSAGE_MAX, Offset, OwnerId, PAGE,
     PARTICIPANTS_MAX, SEGMENTS_MAX, SLOT_HEADER, SLOT_SIZE_MAX, SLOT_SIZE_MIN,
@@ -49,128 +53,12 @@ pub struct Geometry {
     participants: u64,
     groups: u64,
     claims: u64,
+    leases: u64,
     reservations: u64,
     segments: u64,
     slots: u64,
     arena: u64,
     file_size: u64,
-}
-
-/// Bytes of the immutable header, at the start of the file.
-pub const HEADER_SIZE: u64 = PAGE;
-/// Bytes of the control block behind it.
-pub const CONTROL_SIZE: u64 = PAGE;
-/// Bytes of a participant entry.
-pub const PARTICIPANT_SIZE: u64 = 2 * LINE;
-/// Bytes of a group entry.
-pub const GROUP_SIZE: u64 = 8 * LINE;
-/// Bytes of a segment entry.
-pub const SEGMENT_SIZE: u64 = LINE;
-
-/// The control block: offsets from the start of the mapping. One line per writer.
-pub mod control {
-    use super::{HEADER_SIZE, LINE, Offset};
-
-    /// u64: all sequences below it are taken. Lags.
-    pub const TAIL: Offset = Offset(HEADER_SIZE);
-    /// u64: a bit per group whose consumers may be asleep. Read by every publish, written only around sleeping.
-    pub const WAITING: Offset = Offset(HEADER_SIZE + LINE);
-    /// u64: 1 if producers may be asleep for want of room. Read by every ack.
-    pub const SPACE_WAITING: Offset = Offset(HEADER_SIZE + 2 * LINE);
-    /// u32: the futex word producers sleep on.
-    pub const SPACE_EVENT: Offset = Offset(HEADER_SIZE + 3 * LINE);
-    /// u64: raised whenever a group starts or stops gating.
-    pub const GENERATION: Offset = Offset(HEADER_SIZE + 4 * LINE);
-    /// Owned word: the sole producer, if there is one.
-    pub const SOLE: Offset = Offset(HEADER_SIZE + 5 * LINE);
-    /// u64: when somebody last looked for dead participants, in ms of the monotonic clock. Only thins out the looking.
-    pub const LAST_PROBE: Offset = Offset(HEADER_SIZE + 6 * LINE);
-    /// u64: slots aborted by sweeps since creation.
-    pub const ABORTED: Offset = Offset(HEADER_SIZE + 7 * LINE);
-}
-
-/// Fields of a participant entry, from its start.
-pub mod participant {
-    use super::LINE;
-
-    /// Owned word: free or live.
-    pub const STATE: u64 = 0;
-    /// u64: a bit per group it has consumers in.
-    pub const MEMBER_OF: u64 = 8;
-    /// u64: 1 if it has ordinary producers.
-    pub const PRODUCES: u64 = 16;
-    /// u64: process id, for people to read only.
-    pub const PID: u64 = 24;
-    /// u64: wall clock ns of the attach, for people to read only.
-    pub const ATTACHED_NS: u64 = 32;
-    /// u64: length of the name, for people to read only.
-    pub const NAME_LENGTH: u64 = 40;
-    /// 64 bytes: the name.
-    pub const NAME: u64 = 64;
-    /// u64: messages published by this participant; lags by a few.
-    pub const PUBLISHED: u64 = LINE;
-}
-
-/// Fields of a group entry, from its start.
-pub mod group {
-    use super::LINE;
-
-    /// Owned word: free, joining, pinned, live or closing.
-    pub const STATE: u64 = 0;
-    /// u64: bit 0 exclusive, bit 1 ephemeral.
-    pub const FLAGS: u64 = 8;
-    /// u64: the sequence it started at.
-    pub const START: u64 = 16;
-    /// u64: length of the name.
-    pub const NAME_LENGTH: u64 = 24;
-    /// 64 bytes: the name.
-    pub const NAME: u64 = 64;
-    /// u64: every sequence below it is settled. In an exclusive group this is the cursor.
-    pub const FLOOR: u64 = LINE;
-    /// u64: exclusive groups: one past the highest sequence handed over since the last hand-over of the group.
-    pub const OPENED: u64 = LINE + 8;
-    /// u64: every sequence below it has been claimed or aborted at least once. Lags.
-    pub const HEAD: u64 = 2 * LINE;
-    /// Ready hint.
-    pub const READY: u64 = 3 * LINE;
-    /// Owned word: the active consumer's participant, in an exclusive group.
-    pub const OWNER: u64 = 4 * LINE;
-    /// u32: the futex word stand-by consumers sleep on.
-    pub const STANDBY_EVENT: u64 = 4 * LINE + 8;
-    /// u32: the futex word consumers sleep on.
-    pub const EVENT: u64 = 5 * LINE;
-    /// u64: messages handed over, counting every time; lags.
-    pub const DELIVERED: u64 = 6 * LINE;
-    /// u64: of those, not the first time; lags.
-    pub const REDELIVERED: u64 = 6 * LINE + 8;
-    /// u64: messages acked; lags.
-    pub const ACKED: u64 = 6 * LINE + 16;
-    /// u64: messages dropped for want of room (lossy queues).
-    pub const LOST: u64 = 7 * LINE;
-}
-
-/// Fields of a segment entry, from its start.
-pub mod segment {
-    /// Owned word: free, live (held) or closing (open).
-    pub const STATE: u64 = 0;
-    /// u64: bytes used from its start.
-    pub const BUMP: u64 = 8;
-    /// u64: one past the highest sequence that points into it.
-    pub const USED_UNTIL: u64 = 16;
-    /// u64: raised every time it is emptied, before it is written again.
-    pub const EMPTIED: u64 = 24;
-}
-
-/// Fields of a slot, from its start.
-pub mod slot {
-    use super::SLOT_HEADER;
-
-    /// Owned word.
-    pub const WORD: u64 = 0;
-    /// The 24 bytes of a [`super::super::SlotHeader`].
-    pub const HEADER: u64 = 8;
-    /// The payload, or a [`super::super::SegmentPointer`].
-    pub const PAYLOAD: u64 = SLOT_HEADER;
 }
 
 fn check(
@@ -293,7 +181,8 @@ impl Geometry {
         let participants = HEADER_SIZE + CONTROL_SIZE;
         let groups = participants + u64::from(shape.max_participants) * PARTICIPANT_SIZE;
         let claims = groups + u64::from(shape.max_groups) * GROUP_SIZE;
-        let reservations = claims + claims_size;
+        let leases = claims + claims_size;
+        let reservations = leases + claims_size;
         let segments = reservations + Self::words_stride(shape.capacity);
         let slots = align_up(segments + segment_count * SEGMENT_SIZE, PAGE)
             .ok_or(too_large("arena_size", shape.arena_size))?;
@@ -315,6 +204,7 @@ impl Geometry {
             participants,
             groups,
             claims,
+            leases,
             reservations,
             segments,
             slots,
@@ -382,6 +272,19 @@ impl Geometry {
                 + group * Self::words_stride(self.shape.capacity)
                 + self.index(sequence) * 8,
         )
+    }
+
+    /// The lease word of a group for a sequence.
+    #[inline]
+    #[must_use]
+    pub const fn lease(&self, group: GroupId, sequence: u64) -> Offset {
+        Offset(self.claim(group, sequence).0 + (self.leases - self.claims))
+    }
+
+    /// The note of a group for a dead sequence.
+    #[must_use]
+    pub const fn note(&self, group: GroupId, sequence: u64) -> Offset {
+        Offset(self.group(group).0 + group::NOTES + sequence % NOTES_PER_GROUP * NOTE_SIZE)
     }
 
     /// The reservation word of a sequence.
@@ -460,12 +363,13 @@ impl Geometry {
 
     /// Starts of the regions, for `docs/format.md` and for tools.
     #[must_use]
-    pub const fn regions(&self) -> [(&'static str, u64); 8] {
+    pub const fn regions(&self) -> [(&'static str, u64); 9] {
         [
             ("control", HEADER_SIZE),
             ("participants", self.participants),
             ("groups", self.groups),
             ("claims", self.claims),
+            ("leases", self.leases),
             ("reservations", self.reservations),
             ("segments", self.segments),
             ("slots", self.slots),

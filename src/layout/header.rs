@@ -386,6 +386,29 @@ pub struct SlotHeader {
 impl SlotHeader {
     /// Flag: the payload is in the arena, and a [`SegmentPointer`] stands in its place.
     pub const IN_ARENA: u16 = 1;
+    /// Flag: the payload starts with a [`DeadLetterHeader`].
+    pub const DEAD_LETTER: u16 = 2;
+}
+
+/// What stands in front of a dead message in a dead-letter queue, followed by the group's name, the reason and the
+/// message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct DeadLetterHeader {
+    /// The queue it comes from.
+    pub queue_id: [u8; 16],
+    /// Its sequence there.
+    pub sequence: u64,
+    /// When it was published there, ns since 1970; 0 if unknown.
+    pub timestamp: u64,
+    /// How often it was delivered.
+    pub deliveries: u16,
+    /// 1: too often; 2: rejected.
+    pub cause: u16,
+    /// Bytes of the group's name.
+    pub group_length: u16,
+    /// Bytes of the reason.
+    pub reason_length: u16,
 }
 
 /// Where in the arena a long message's payload is.

@@ -3,13 +3,14 @@
 //! Relies on zerocopy and crc32c; everything above relies on it. No atomics, no operating system. The same facts in
 //! prose are `docs/format.md`; a test holds the two together.
 
+mod fields;
 pub mod geometry;
 pub mod header;
 pub mod word;
 
 pub use geometry::{Geometry, GeometryError};
 pub use header::{FileHeader, FormatError, SegmentPointer, SlotHeader};
-pub use word::{ClaimState, ClaimWord, EntryState, OwnedWord, ReadyHint, SlotState};
+pub use word::{ClaimState, ClaimWord, EntryState, LeaseWord, OwnedWord, ReadyHint, SlotState};
 
 /// The first eight bytes of every queue file.
 pub const MAGIC: [u8; 8] = *b"SLIPRING";
@@ -24,6 +25,12 @@ pub const PAGE: u64 = 4096;
 
 /// The longest participant or group name, in bytes.
 pub const NAME_MAX: usize = 63;
+/// The longest name of a dead-letter queue, in bytes.
+pub const DEAD_QUEUE_MAX: usize = 255;
+/// The longest reason of a dead letter, in bytes.
+pub const REASON_MAX: usize = 255;
+/// The longest reason of a parked message, in bytes.
+pub const NOTE_MAX: usize = 112;
 /// The most groups a queue can have: one bit each in a 64-bit word.
 pub const GROUPS_MAX: u32 = 64;
 /// The most participants a queue can have: a 12-bit owner number.

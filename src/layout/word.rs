@@ -5,6 +5,7 @@
 //! * [`OwnedWord`] `{ tag:48, owner:12, state:4 }`: slots and reservations (the tag is the lap), participants, groups, segments, the sole
 //!   producer and the owner of an exclusive group (the tag is an incarnation, raised at every change of hands).
 //! * [`ClaimWord`] `{ lap:40, attempt:8, owner:12, state:4 }`: one per slot and group.
+//! * [`LeaseWord`] `{ deadline:44, attempt:8, lap:12 }`: until when a claim lasts, in groups with an ack time-out.
 //! * [`ReadyHint`] `{ sequence:47, some:1, version:16 }`: where the lowest given-back message of a group may be.
 //!
 //! Tags and laps wrap; they are compared by wrapped distance, never by magnitude. The numbers below are part of the
@@ -185,9 +186,10 @@ impl OwnedWord {
 /// |---|---|---|
 /// | `Never` | a new group's word | a consumer's CAS to `Claimed` or `Opened` |
 /// | `Claimed` | held by its owner, handler not started | the owner's CAS to `Opened` or `Ready`; a sweeper's to `Ready` |
-/// | `Opened` | the handler has it; the attempt counts | the owner's CAS to `Done` or `Ready`; a sweeper's to `Ready` |
+/// | `Opened` | the handler has it; the attempt counts | the owner's CAS to `Done`, `Dead` or `Ready`; a sweeper's to `Ready` |
 /// | `Ready` | given back; goes out before newer ones | a consumer's CAS to `Claimed` or `Opened` |
-/// | `Done` | acked, or skipped | the next lap |
+/// | `Done` | acked, dead-lettered, or skipped | the next lap |
+/// | `Dead` | parked: not given out any more, not gone either; the owner says why | a person's CAS to `Ready` or `Done` |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ClaimState {
@@ -201,6 +203,8 @@ pub enum ClaimState {
     Ready = 3,
     /// Settled for good.
     Done = 4,
+    /// Parked until somebody decides.
+    Dead = 5,
 }
 
 /// `{ lap:40, attempt:8, owner:12, state:4 }`.
@@ -251,6 +255,7 @@ impl ClaimWord {
             2 => Some(ClaimState::Opened),
             3 => Some(ClaimState::Ready),
             4 => Some(ClaimState::Done),
+            5 => Some(ClaimState::Dead),
             _ => None,
         }
     }
@@ -332,6 +337,44 @@ impl ReadyHint {
     }
 }
 
+/// `{ deadline:44, attempt:8, lap:12 }`: one per slot and group, beside the claim word. It speaks of the claim with that
+/// attempt and lap; of another one it says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseWord(pub u64);
+
+impl LeaseWord {
+    const LAP_BITS: u32 = 12;
+    const DEADLINE_SHIFT: u32 = Self::LAP_BITS + ATTEMPT_BITS;
+    /// The latest deadline, in ms of the monotonic clock: 557 years.
+    const LATEST: u64 = mask(64 - Self::DEADLINE_SHIFT);
+
+    /// Packs the deadline, in ms of the monotonic clock, of a claim.
+    #[must_use]
+    pub const fn new(deadline_ms: u64, claim: ClaimWord) -> Self {
+        let deadline = if deadline_ms < Self::LATEST {
+            deadline_ms
+        } else {
+            Self::LATEST
+        };
+        Self(deadline << Self::DEADLINE_SHIFT | Self::binding(claim))
+    }
+
+    const fn binding(claim: ClaimWord) -> u64 {
+        let lap = claim.0 >> CLAIM_LAP_SHIFT & mask(Self::LAP_BITS);
+        (claim.attempt() as u64) << Self::LAP_BITS | lap
+    }
+
+    /// Until when `claim` lasts, if the word speaks of it.
+    #[must_use]
+    pub const fn deadline_of(self, claim: ClaimWord) -> Option<u64> {
+        if self.0 & mask(Self::DEADLINE_SHIFT) == Self::binding(claim) {
+            Some(self.0 >> Self::DEADLINE_SHIFT)
+        } else {
+            None
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -367,6 +410,17 @@ mod tests {
             wrapped.state_in(1 << CLAIM_LAP_BITS),
             Some(ClaimState::Never)
         );
+    }
+
+    #[test]
+    fn a_lease_speaks_of_one_claim_only() {
+        let claim = |lap, attempt| ClaimWord::new(lap, attempt, OwnerId(3), ClaimState::Opened);
+        let lease = LeaseWord::new(123_456, claim(7, 2));
+        assert_eq!(lease.deadline_of(claim(7, 2)), Some(123_456));
+        assert_eq!(lease.deadline_of(claim(7, 3)), None);
+        assert_eq!(lease.deadline_of(claim(8, 2)), None);
+        let last = LeaseWord::new(u64::MAX, claim(7, 2));
+        assert_eq!(last.deadline_of(claim(7, 2)), Some(LeaseWord::LATEST));
     }
 
     #[test]

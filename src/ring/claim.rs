@@ -19,10 +19,10 @@ const POLLS_PER_PEEK: u32 = 8;
 /// What one consumer of a shared group knows: its position, and what it has stepped over.
 #[derive(Debug)]
 pub struct Claimer {
-    group: GroupId,
+    pub(super) group: GroupId,
     owner: OwnerId,
-    position: u64,
-    holes: Vec<u64>,
+    pub(super) position: u64,
+    pub(super) holes: Vec<u64>,
     since_hint: u64,
     /// Polls in vain.
     polls: u32,
@@ -251,7 +251,9 @@ impl Ring {
         let before = match found.state_in(lap)? {
             ClaimState::Never => 0,
             ClaimState::Ready => found.attempt(),
-            ClaimState::Claimed | ClaimState::Opened | ClaimState::Done => return None,
+            ClaimState::Claimed | ClaimState::Opened | ClaimState::Done | ClaimState::Dead => {
+                return None;
+            }
         };
         let (attempt, state) = if open {
             (before.saturating_add(1), ClaimState::Opened)

@@ -17,7 +17,7 @@ pub struct Cursor {
     group: GroupId,
     owner: OwnerId,
     /// Next to hand over.
-    position: u64,
+    pub(super) position: u64,
     /// Everything below is settled.
     settled: u64,
     /// One past the highest sequence the shared OPENED word covers.
@@ -26,6 +26,8 @@ pub struct Cursor {
     noted_until: u64,
     /// Sequences whose guard exists, ascending: their bytes are being looked at (I3).
     held: VecDeque<u64>,
+    /// Parked messages passed over. Somebody may decide on them.
+    parked: Vec<u64>,
     /// Raised when order restarts from a message given back; guards of before are then stale.
     epoch: u64,
     /// Where order restarted from, with the epoch that began so: older guards are good only below.
@@ -62,14 +64,10 @@ impl Ring {
         // Bound: a lap; what is open is above the floor.
         for sequence in (settled..opened.min(settled + self.geo.capacity())).rev() {
             let (attempts, state) = self.noted(id, sequence);
-            if state != ClaimState::Done {
-                self.note(
-                    id,
-                    owner,
-                    sequence,
-                    attempts.saturating_add(1),
-                    ClaimState::Ready,
-                );
+            // `Opened` is already counted, by a successor that died between this and lowering OPENED.
+            if matches!(state, ClaimState::Never | ClaimState::Ready) {
+                let counted = attempts.saturating_add(1);
+                self.note(id, owner, sequence, counted, ClaimState::Opened);
             }
             // ORDERING: Release; pairs with the Acquire above; the attempt is counted first.
             self.group_word(id, group::OPENED)
@@ -84,6 +82,7 @@ impl Ring {
             // What the one before gave back or acked early is noted too, as far as a lap.
             noted_until: settled + self.geo.capacity(),
             held: VecDeque::new(),
+            parked: Vec::new(),
             epoch: 0,
             restarts: Vec::new(),
         })
@@ -111,7 +110,10 @@ impl Ring {
     /// # Errors
     /// The file holds what no code writes.
     pub fn cursor_next(&self, c: &mut Cursor) -> Result<Option<Handed>, Damage> {
-        // Bound: every turn returns or passes an aborted or acked slot; a lap at most.
+        if !c.parked.is_empty() {
+            self.look_at_parked(c);
+        }
+        // Bound: every turn returns or passes an aborted, acked or parked slot; a lap at most.
         loop {
             let sequence = c.position;
             let (raw, view) = self.load_slot(sequence);
@@ -123,7 +125,14 @@ impl Ring {
                             self.settle_until(c, sequence + 1);
                         }
                         (_, ClaimState::Done) => {}
-                        (attempts, _) => return Ok(Some(self.hand(c, sequence, attempts))),
+                        (_, ClaimState::Dead) => self.pass_parked(c, sequence),
+                        (attempts, state) => {
+                            // From here on `Opened` would say that this hand-over is counted.
+                            if state == ClaimState::Opened {
+                                self.note(c.group, c.owner, sequence, attempts, ClaimState::Ready);
+                            }
+                            return Ok(Some(self.hand(c, sequence, attempts)));
+                        }
                     }
                 }
                 SlotView::Aborted => {
@@ -139,6 +148,24 @@ impl Ring {
                 SlotView::Lapped { .. } | SlotView::Unknown => {
                     return Err(self.slot_damage(sequence, raw, "a lap the cursor has not passed"));
                 }
+            }
+        }
+    }
+
+    fn pass_parked(&self, c: &mut Cursor, sequence: u64) {
+        if !c.parked.contains(&sequence) {
+            c.parked.push(sequence);
+        }
+    }
+
+    /// Learns what somebody has decided on parked messages.
+    fn look_at_parked(&self, c: &mut Cursor) {
+        for sequence in std::mem::take(&mut c.parked) {
+            match self.noted(c.group, sequence).1 {
+                ClaimState::Dead => c.parked.push(sequence),
+                ClaimState::Done if sequence == c.settled => self.settle_until(c, sequence + 1),
+                ClaimState::Ready => self.rewind(c, sequence, 0),
+                _ => {}
             }
         }
     }
@@ -176,7 +203,10 @@ impl Ring {
     pub fn cursor_valid(&self, c: &Cursor, handed: Handed) -> bool {
         let sequence = handed.claim.sequence;
         sequence >= c.settled
-            && self.noted_by_any(c, sequence).1 != ClaimState::Done
+            && !matches!(
+                self.noted_by_any(c, sequence).1,
+                ClaimState::Done | ClaimState::Dead
+            )
             && c.restarts
                 .iter()
                 .all(|&(epoch, from)| epoch <= handed.epoch || sequence < from)
@@ -194,6 +224,17 @@ impl Ring {
                 self.note(c.group, c.owner, sequence, attempt, ClaimState::Done);
                 c.noted_until = c.noted_until.max(sequence + 1);
             }
+            Some(Settle::Park(cause)) => {
+                self.note(
+                    c.group,
+                    cause.signature(),
+                    sequence,
+                    attempt,
+                    ClaimState::Dead,
+                );
+                c.noted_until = c.noted_until.max(sequence + 1);
+                self.pass_parked(c, sequence);
+            }
             Some(Settle::Nack) => self.rewind(c, sequence, attempt),
             Some(Settle::Release) => self.rewind(c, sequence, attempt.saturating_sub(1)),
             None => {}
@@ -208,15 +249,35 @@ impl Ring {
         self.unhold(c, handed);
         let sequence = handed.claim.sequence;
         let acked = valid.then(|| {
-            (c.settled..=sequence)
-                .filter(|&s| self.noted_by_any(c, s).1 != ClaimState::Done && !self.is_aborted(s))
-                .count() as u64
+            let open: Vec<u64> = (c.settled..=sequence)
+                .filter(|&s| self.is_open(c, s))
+                .collect();
+            // Nobody acks a parked message by acking a later one: the floor stays below it.
+            let parked = c
+                .parked
+                .iter()
+                .copied()
+                .filter(|&s| s >= c.settled && s <= sequence)
+                .min();
+            if let Some(parked) = parked {
+                for &s in open.iter().filter(|&&s| s > parked) {
+                    self.note(c.group, c.owner, s, 0, ClaimState::Done);
+                }
+                c.noted_until = c.noted_until.max(sequence + 1);
+            }
+            self.settle_until(c, parked.unwrap_or(sequence + 1));
+            open.len() as u64
         });
-        if valid {
-            self.settle_until(c, sequence + 1);
-        }
         self.store_floor(c);
         acked
+    }
+
+    fn is_open(&self, c: &Cursor, sequence: u64) -> bool {
+        let settled = matches!(
+            self.noted_by_any(c, sequence).1,
+            ClaimState::Done | ClaimState::Dead
+        );
+        !settled && !self.is_aborted(sequence)
     }
 
     fn unhold(&self, c: &mut Cursor, handed: Handed) {

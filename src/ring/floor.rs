@@ -57,7 +57,9 @@ impl Ring {
                     SlotView::Aborted | SlotView::Lapped { .. }
                 )
             }
-            Some(ClaimState::Claimed | ClaimState::Opened | ClaimState::Ready) => false,
+            Some(
+                ClaimState::Claimed | ClaimState::Opened | ClaimState::Ready | ClaimState::Dead,
+            ) => false,
         }
     }
 

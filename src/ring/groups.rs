@@ -5,7 +5,7 @@
 //! floors it read before its own fence, and the start chosen here is not below those.
 
 use super::Ring;
-use crate::layout::geometry::{control, group, participant};
+use crate::layout::geometry::{NOTES_PER_GROUP, control, group, note, participant};
 use crate::layout::{EntryState, GroupId, OwnedWord, OwnerId};
 use crate::sync::{Ordering, fence};
 
@@ -19,6 +19,31 @@ pub enum Start {
     Latest,
     /// At this sequence, which must not be older than `Earliest` nor newer than `Latest`.
     At(u64),
+}
+
+/// What a group is made with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// One consumer at a time, strict order.
+    pub exclusive: bool,
+    /// Vanishes with its last member.
+    pub ephemeral: bool,
+    /// Deliveries of a message before it is dead; 0: any number.
+    pub max_deliveries: u8,
+    /// How long a claim lasts, in ms; 0: as long as its owner lives.
+    pub ack_timeout_ms: u64,
+}
+
+impl Terms {
+    /// The attempt from which on a message is not handed over any more.
+    #[must_use]
+    pub fn last_attempt(&self) -> u8 {
+        if self.max_deliveries == 0 {
+            u8::MAX
+        } else {
+            self.max_deliveries
+        }
+    }
 }
 
 /// An entry this process is setting up.
@@ -82,33 +107,15 @@ impl Ring {
     pub fn finish_group(
         &self,
         joining: JoiningGroup,
-        exclusive: bool,
-        ephemeral: bool,
+        terms: Terms,
         start: Start,
     ) -> Result<u64, OutOfReach> {
         let JoiningGroup { id, word } = joining;
-        let flags = if exclusive { EXCLUSIVE } else { 0 } | if ephemeral { EPHEMERAL } else { 0 };
         let set = |field, value| {
             // ORDERING: Release; pairs with group_state's Acquire; set up before it gates.
             self.group_word(id, field).store(value, Ordering::Release);
         };
-        for sequence in 0..self.geo.capacity() {
-            // ORDERING: Release; as above.
-            self.claim_word(id, sequence).store(0, Ordering::Release);
-        }
-        for field in [
-            group::READY,
-            group::DELIVERED,
-            group::REDELIVERED,
-            group::ACKED,
-            group::LOST,
-        ] {
-            set(field, 0);
-        }
-        set(group::FLAGS, flags);
-        // ORDERING: Relaxed; nobody else uses the entry.
-        let owner = OwnedWord(self.group_word(id, group::OWNER).load(Ordering::Relaxed));
-        set(group::OWNER, owner.with_state(EntryState::Free).0);
+        self.set_up(id, terms);
         // Floors only grow, and one group is made at a time: no start chosen below lies under this pin.
         let (shared, exclusive) = self.gating();
         let floors = GroupId::in_mask(shared | exclusive).map(|other| self.floor(other));
@@ -147,6 +154,54 @@ impl Ring {
         self.group_word(id, group::STATE)
             .store(live.0, Ordering::Release);
         Ok(chosen)
+    }
+
+    /// A new group's words, all but those that say where it starts.
+    fn set_up(&self, id: GroupId, terms: Terms) {
+        let set = |offset, value| {
+            // ORDERING: Release; pairs with group_state's Acquire; set up before it gates.
+            self.word(offset).store(value, Ordering::Release);
+        };
+        for sequence in 0..self.geo.capacity() {
+            set(self.geo.claim(id, sequence), 0);
+            if terms.ack_timeout_ms > 0 {
+                set(self.geo.lease(id, sequence), 0);
+            }
+        }
+        for number in 0..NOTES_PER_GROUP {
+            set(self.geo.note(id, number).plus(note::SEQUENCE), 0);
+        }
+        let flags = if terms.exclusive { EXCLUSIVE } else { 0 }
+            | if terms.ephemeral { EPHEMERAL } else { 0 };
+        // ORDERING: Relaxed; nobody else uses the entry.
+        let owner = OwnedWord(self.group_word(id, group::OWNER).load(Ordering::Relaxed));
+        for (field, value) in [
+            (group::READY, 0),
+            (group::DELIVERED, 0),
+            (group::REDELIVERED, 0),
+            (group::ACKED, 0),
+            (group::DEAD_LETTERED, 0),
+            (group::EXPIRED, 0),
+            (group::LOST, 0),
+            (group::MAX_DELIVERIES, terms.max_deliveries.into()),
+            (group::ACK_TIMEOUT, terms.ack_timeout_ms),
+            (group::FLAGS, flags),
+            (group::OWNER, owner.with_state(EntryState::Free).0),
+        ] {
+            set(self.geo.group(id).plus(field), value);
+        }
+    }
+
+    /// What a group was made with.
+    pub fn terms(&self, id: GroupId) -> Terms {
+        // ORDERING: Relaxed; written before the state that gates, which the caller has read with Acquire.
+        let word = |field| self.group_word(id, field).load(Ordering::Relaxed);
+        Terms {
+            exclusive: self.is_exclusive(id),
+            ephemeral: self.is_ephemeral(id),
+            max_deliveries: u8::try_from(word(group::MAX_DELIVERIES)).unwrap_or(0),
+            ack_timeout_ms: word(group::ACK_TIMEOUT),
+        }
     }
 
     pub(super) fn bump_generation(&self) {

@@ -137,22 +137,27 @@
 mod arena;
 mod claim;
 mod cursor;
+mod dead;
 mod floor;
 mod groups;
 mod join;
+mod lease;
 #[cfg(not(slipring_loom))]
 mod observe;
 mod publish;
 mod settle;
 mod sleep;
+mod suspect;
 mod sweep;
 
 pub use arena::HeldSegment;
 pub use claim::{Claim, Claimer, Effort};
 pub use cursor::{Cursor, Handed};
-pub use groups::{JoiningGroup, OutOfReach, Start};
+pub(crate) use dead::cut;
+pub use dead::{Cause, DeadWord};
+pub use groups::{JoiningGroup, OutOfReach, Start, Terms};
 #[cfg(not(slipring_loom))]
-pub use observe::{ClaimCounts, Observed};
+pub use observe::{ClaimCounts, Held, Observed};
 pub use publish::{Publisher, Reserved, Stuck};
 pub use settle::Settle;
 pub use sleep::{Channel, Wake};

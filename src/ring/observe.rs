@@ -3,10 +3,10 @@
 //! What is copied may be overwritten meanwhile; afterwards the slot's word, its reservation, the last slot before it is
 //! used again (a sole producer reserves nothing) and the segment's count of emptyings tell.
 
-use super::{Ring, SlotView};
-use crate::layout::geometry::{segment, slot};
+use super::{Claim, Ring, SlotView};
+use crate::layout::geometry::{group, segment, slot};
 use crate::layout::{
-    ClaimState, ClaimWord, GroupId, OwnedWord, SegmentPointer, SlotHeader, SlotState,
+    ClaimState, ClaimWord, GroupId, OwnedWord, OwnerId, SegmentPointer, SlotHeader, SlotState,
 };
 use crate::sync::{Ordering, fence};
 use zerocopy::FromBytes;
@@ -35,8 +35,19 @@ pub struct ClaimCounts {
     pub ready: u64,
     /// Claimed or opened.
     pub in_flight: u64,
+    /// Parked.
+    pub dead: u64,
     /// Settled, above the floor.
     pub done: u64,
+}
+
+/// A claim, and whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Whose.
+    pub owner: OwnerId,
+    /// Which, and how often it has been handed over.
+    pub claim: Claim,
 }
 
 impl Ring {
@@ -71,6 +82,12 @@ impl Ring {
             return Observed::Overwritten;
         }
         copied
+    }
+
+    /// Copies a message out whose claim may be taken away meanwhile. Good only if the claim stands afterwards
+    /// ([`Self::still_holds`]).
+    pub fn copy_message(&self, sequence: u64, buffer: &mut Vec<u8>) -> Observed {
+        self.observe_bytes(sequence, buffer)
     }
 
     fn observe_bytes(&self, sequence: u64, buffer: &mut Vec<u8>) -> Observed {
@@ -143,6 +160,10 @@ impl Ring {
                     counts.ready += 1;
                     false
                 }
+                (SlotView::Published, Some(ClaimState::Dead)) => {
+                    counts.dead += 1;
+                    false
+                }
                 _ => false,
             };
             at_floor &= settled;
@@ -151,5 +172,70 @@ impl Ring {
             }
         }
         counts
+    }
+
+    /// The same for an exclusive group.
+    pub fn count_cursor(&self, id: GroupId, tail: u64) -> ClaimCounts {
+        let floor = self.floor(id);
+        let opened = self.opened_until(id);
+        let mut counts = ClaimCounts {
+            floor,
+            ..ClaimCounts::default()
+        };
+        for sequence in floor..tail.min(floor.saturating_add(self.geo.capacity())) {
+            // ORDERING: Acquire; pairs with note's Release.
+            let claim = ClaimWord(self.claim_word(id, sequence).load(Ordering::Acquire));
+            match claim.state_in(self.geo.lap(sequence)) {
+                _ if self.load_slot(sequence).1 != SlotView::Published => {}
+                Some(ClaimState::Done) | None => counts.done += 1,
+                Some(ClaimState::Dead) => counts.dead += 1,
+                _ if sequence < opened => counts.in_flight += 1,
+                _ => counts.ready += 1,
+            }
+        }
+        counts
+    }
+
+    fn opened_until(&self, id: GroupId) -> u64 {
+        // ORDERING: Acquire; pairs with cursor_next's Release.
+        self.group_word(id, group::OPENED).load(Ordering::Acquire)
+    }
+
+    /// What is held in a group, oldest first: by whom, and how often it has been handed over.
+    pub fn held(&self, id: GroupId, tail: u64) -> impl Iterator<Item = Held> {
+        let exclusive = self.is_exclusive(id);
+        let active = self.suspect_of_stand_by(id);
+        let opened = if exclusive {
+            self.opened_until(id)
+        } else {
+            tail
+        };
+        let floor = self.floor(id);
+        let end = tail
+            .min(opened)
+            .min(floor.saturating_add(self.geo.capacity()));
+        (floor..end).filter_map(move |sequence| {
+            // ORDERING: Acquire; pairs with take's and note's Release.
+            let claim = ClaimWord(self.claim_word(id, sequence).load(Ordering::Acquire));
+            let (state, attempt) = (claim.state_in(self.geo.lap(sequence)), claim.attempt());
+            let (owner, attempt) = match state? {
+                ClaimState::Done | ClaimState::Dead => return None,
+                // A cursor's claim words only count what came before.
+                ClaimState::Never if exclusive => (active?, 1),
+                _ if exclusive => (active?, attempt.saturating_add(1)),
+                ClaimState::Claimed | ClaimState::Opened => (claim.owner(), attempt),
+                ClaimState::Never | ClaimState::Ready => return None,
+            };
+            let held = Held {
+                owner,
+                claim: Claim { sequence, attempt },
+            };
+            (self.load_slot(sequence).1 == SlotView::Published).then_some(held)
+        })
+    }
+
+    /// Who is writing, once for each slot.
+    pub fn writers(&self) -> impl Iterator<Item = OwnerId> {
+        (0..self.geo.capacity()).filter_map(|index| self.writer(index))
     }
 }

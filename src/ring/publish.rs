@@ -27,8 +27,8 @@ pub struct Publisher {
     generation: Option<u64>,
     /// Floors of shared groups, as far as this producer has found them in this generation.
     floors: [u64; GROUPS_MAX as usize],
-    shared: u64,
-    exclusive: u64,
+    pub(super) shared: u64,
+    pub(super) exclusive: u64,
     since_hint: u64,
     pub(super) segment: u64,
 }
@@ -62,6 +62,11 @@ impl From<Damage> for Stuck {
 }
 
 impl Publisher {
+    /// The floor of a shared group, as far as this producer has found it.
+    pub(super) fn floor_of(&self, id: GroupId) -> u64 {
+        self.floors.get(usize::from(id.0)).copied().unwrap_or(0)
+    }
+
     /// How many more messages fit for sure.
     #[must_use]
     pub fn room(&self) -> u64 {
@@ -268,7 +273,7 @@ impl Ring {
         let claim = ClaimWord(word.load(Ordering::Acquire));
         let free = matches!(
             claim.state_in(lap),
-            Some(ClaimState::Never | ClaimState::Ready)
+            Some(ClaimState::Never | ClaimState::Ready | ClaimState::Dead)
         );
         let done = ClaimWord::new(lap, claim.attempt(), p.owner, ClaimState::Done);
         // ORDERING: AcqRel; pairs with is_settled's Acquire; as an ack.

@@ -1,7 +1,7 @@
 //! Shared groups: ending a claim. Each is one CAS from exactly what the claim wrote, so a claim that was lost cannot
 //! settle anything.
 
-use super::{Claim, Ring};
+use super::{Cause, Claim, Ring};
 use crate::layout::geometry::group;
 use crate::layout::{ClaimState, ClaimWord, GroupId, OwnerId, ReadyHint};
 use crate::sync::Ordering;
@@ -15,6 +15,8 @@ pub enum Settle {
     Nack,
     /// Given back as if never handed over.
     Release,
+    /// Parked: not handed over any more, and kept until somebody decides.
+    Park(Cause),
 }
 
 impl Ring {
@@ -27,8 +29,14 @@ impl Ring {
             Settle::Ack => (claim.attempt, ClaimState::Done),
             Settle::Nack => (claim.attempt, ClaimState::Ready),
             Settle::Release => (claim.attempt.saturating_sub(1), ClaimState::Ready),
+            Settle::Park(_) => (claim.attempt, ClaimState::Dead),
         };
-        let ended = ClaimWord::new(lap, attempt, owner, state);
+        let signed = if let Settle::Park(cause) = how {
+            cause.signature()
+        } else {
+            owner
+        };
+        let ended = ClaimWord::new(lap, attempt, signed, state);
         // ORDERING: SeqCst (Release part: our reads of the payload are over); pairs with floor's Acquire; SeqCst against
         // sleep::prepare by a producer; models ack_then_reuse, ack_then_sleep.
         let settled =

@@ -19,6 +19,28 @@ pub struct Swept {
     pub claims: u64,
 }
 
+impl Swept {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            participants: self.participants + other.participants,
+            holes: self.holes + other.holes,
+            claims: self.claims + other.claims,
+        }
+    }
+
+    /// What came to this since `before`.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            participants: self.participants.saturating_sub(before.participants),
+            holes: self.holes.saturating_sub(before.holes),
+            claims: self.claims.saturating_sub(before.claims),
+        }
+    }
+}
+
 impl Ring {
     /// Repairs everything that names `dead`, whose entry reads `found`, and frees the entry.
     pub fn sweep(&self, dead: OwnerId, found: OwnedWord) -> Swept {
@@ -32,6 +54,10 @@ impl Ring {
         // ORDERING: Release; pairs with has_members' Acquire; it is in no group any more.
         self.participant_word(dead, participant::MEMBER_OF)
             .store(0, Ordering::Release);
+        // ORDERING: Relaxed; counters.
+        self.word(control::RETURNED).add(claims, Ordering::Relaxed);
+        // ORDERING: Relaxed; as above.
+        self.word(control::BURIED).add(1, Ordering::Relaxed);
         self.leave(dead, found);
         self.reap_groups();
         // It may have freed a group and not said so.

@@ -33,6 +33,11 @@ pub fn unlock_byte(_file: &File, _byte: u64) -> io::Result<()> {
     unsupported()
 }
 
+/// Not to be had.
+pub fn byte_is_locked(_file: &File, _byte: u64) -> io::Result<bool> {
+    unsupported()
+}
+
 /// Writes nothing: the file is only lengthened.
 pub fn allocate(file: &File, length: u64) -> io::Result<()> {
     file.set_len(length)

@@ -65,6 +65,13 @@ pub fn lock_byte(file: &File, byte: u64) -> io::Result<bool> {
     }
 }
 
+/// Whether another open file description has the lock on one byte. Needs only reading permission.
+pub fn byte_is_locked(file: &File, byte: u64) -> io::Result<bool> {
+    let mut lock = byte_lock(byte, libc::F_WRLCK)?;
+    fcntl(file.as_fd(), FcntlArg::F_OFD_GETLK(&mut lock))?;
+    Ok(libc::c_int::from(lock.l_type) != libc::F_UNLCK)
+}
+
 /// Gives it back.
 pub fn unlock_byte(file: &File, byte: u64) -> io::Result<()> {
     let lock = byte_lock(byte, libc::F_UNLCK)?;

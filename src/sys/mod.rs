@@ -7,16 +7,16 @@
 mod linux;
 #[cfg(all(target_os = "linux", not(slipring_fallback)))]
 pub use linux::{
-    allocate, boot_id, filesystem_without_locks, futex_wait, futex_wake, link_unnamed, lock_byte,
-    open_unnamed, unlock_byte, wiped_on_fork,
+    allocate, boot_id, byte_is_locked, filesystem_without_locks, futex_wait, futex_wake,
+    link_unnamed, lock_byte, open_unnamed, unlock_byte, wiped_on_fork,
 };
 
 #[cfg(any(not(target_os = "linux"), slipring_fallback))]
 mod fallback;
 #[cfg(any(not(target_os = "linux"), slipring_fallback))]
 pub use fallback::{
-    allocate, boot_id, filesystem_without_locks, futex_wait, futex_wake, link_unnamed, lock_byte,
-    open_unnamed, unlock_byte, wiped_on_fork,
+    allocate, boot_id, byte_is_locked, filesystem_without_locks, futex_wait, futex_wake,
+    link_unnamed, lock_byte, open_unnamed, unlock_byte, wiped_on_fork,
 };
 
 mod clock;

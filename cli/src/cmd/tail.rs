@@ -131,6 +131,7 @@ impl View {
                     kind,
                     key,
                     timestamp,
+                    dead_letter: _,
                 } => {
                     let record = Record {
                         payload: &payload,

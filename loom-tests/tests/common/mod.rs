@@ -5,7 +5,7 @@ use loom::sync::{Arc, Condvar, Mutex};
 use slipring::layout::geometry::Shape;
 use slipring::layout::{Geometry, GroupId, OwnerId, SlotHeader};
 use slipring::mem::{Event, Mem};
-use slipring::ring::{Channel, Claim, Claimer, Publisher, Ring, Start, Stuck, Wake};
+use slipring::ring::{Channel, Claim, Claimer, Publisher, Ring, Start, Stuck, Terms, Wake};
 
 /// A queue of two slots for participants 0 to 2, with one group.
 pub struct Model {
@@ -29,8 +29,15 @@ pub fn model(exclusive: bool) -> Arc<Model> {
     let ring = Ring::new(Mem::model(&geometry), geometry);
     let joining = ring.begin_group(OwnerId(0)).unwrap();
     let group = joining.id;
-    ring.finish_group(joining, exclusive, false, Start::Latest)
-        .unwrap();
+    ring.finish_group(
+        joining,
+        Terms {
+            exclusive,
+            ..Terms::default()
+        },
+        Start::Latest,
+    )
+    .unwrap();
     Arc::new(Model {
         ring,
         group,

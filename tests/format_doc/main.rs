@@ -14,222 +14,22 @@
     reason = "a test may fail loudly"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::mem::offset_of;
 
 use slipring::layout::geometry::{self, Shape};
-use slipring::layout::header::{self, FullPolicy, Timestamps, Verified};
+use slipring::layout::header::{self, DeadLetterHeader, FullPolicy, Timestamps, Verified};
 use slipring::layout::{
-    self, ClaimState, ClaimWord, EntryState, FileHeader, Geometry, GroupId, Offset, OwnedWord,
-    OwnerId, ReadyHint, SegmentPointer, SlotHeader, SlotState, word,
+    self, FileHeader, Geometry, GroupId, Offset, OwnerId, SegmentPointer, SlotHeader, word,
 };
-use slipring::{Message, Queue};
+use slipring::{Cause, Message, Queue};
 use zerocopy::IntoBytes;
 
-const DOC: &str = include_str!("../docs/format.md");
-const GEOMETRY_SOURCE: &str = include_str!("../src/layout/geometry.rs");
-const HEADER_SOURCE: &str = include_str!("../src/layout/header.rs");
-const LAYOUT_SOURCE: &str = include_str!("../src/layout/mod.rs");
-const WORD_SOURCE: &str = include_str!("../src/layout/word.rs");
+mod page;
+mod words;
 
-// --- The page: sections, tables, formulas. ---
-
-/// The lines below a heading, down to the next heading of any depth.
-fn section(heading: &str) -> Vec<&'static str> {
-    let mut lines = DOC.lines().skip_while(|line| *line != heading);
-    assert!(lines.next().is_some(), "no heading {heading:?}");
-    lines.take_while(|line| !line.starts_with('#')).collect()
-}
-
-/// The rows of every table below a heading that has these columns, cells trimmed, code quotes kept.
-fn table(heading: &str, columns: &str) -> Vec<Vec<&'static str>> {
-    fn cells(line: &str) -> Vec<&str> {
-        let inner = line.strip_prefix('|').and_then(|l| l.strip_suffix('|'));
-        let inner = inner.unwrap_or_else(|| panic!("not a table row: {line}"));
-        inner.split('|').map(str::trim).collect()
-    }
-    let mut rows = Vec::new();
-    let mut inside = false;
-    let mut seen = false;
-    for line in section(heading) {
-        if !line.starts_with('|') {
-            inside = false;
-        } else if inside {
-            let row = cells(line);
-            assert_eq!(row.len(), cells(columns).len(), "{heading}: {line}");
-            if !row[0].starts_with("---") {
-                rows.push(row);
-            }
-        } else if line == columns {
-            inside = true;
-            seen = true;
-        }
-    }
-    assert!(seen, "{heading} has no table with the columns {columns:?}");
-    assert!(!rows.is_empty(), "{heading} has an empty table");
-    rows
-}
-
-/// What a cell quotes as code: its first such part.
-fn quoted(cell: &str) -> &str {
-    cell.split('`')
-        .nth(1)
-        .unwrap_or_else(|| panic!("{cell:?} has nothing in code quotes"))
-}
-
-type Names = BTreeMap<&'static str, u64>;
-
-/// A formula of the page, evaluated. `u128`, so that no intermediate value overflows.
-struct Formula<'a> {
-    tokens: Vec<&'a str>,
-    at: usize,
-    names: &'a Names,
-}
-
-fn evaluate(text: &str, names: &Names) -> u64 {
-    let mut tokens = Vec::new();
-    let mut rest = text.trim().trim_matches('`');
-    while !rest.is_empty() {
-        let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
-        let length = rest.find(|c| !word(c)).unwrap_or(rest.len()).max(1);
-        let (token, after) = rest.split_at(length);
-        if !token.trim().is_empty() {
-            tokens.push(token);
-        }
-        rest = after;
-    }
-    let mut formula = Formula {
-        tokens,
-        at: 0,
-        names,
-    };
-    let value = formula.level(0);
-    assert_eq!(formula.peek(), "", "left over in {text:?}");
-    u64::try_from(value).unwrap_or_else(|_| panic!("{text:?} does not fit 64 bits"))
-}
-
-impl<'a> Formula<'a> {
-    fn peek(&self) -> &'a str {
-        self.tokens.get(self.at).copied().unwrap_or_default()
-    }
-
-    fn next(&mut self) -> &'a str {
-        let token = self.peek();
-        self.at += 1;
-        token
-    }
-
-    /// Operators of one level and above; the first level binds least.
-    fn level(&mut self, level: usize) -> u128 {
-        let levels = [["+", "-", ""], ["*", "/", "%"], ["^", "", ""]];
-        let Some(operators) = levels.get(level) else {
-            return self.atom();
-        };
-        let mut value = self.level(level + 1);
-        while !self.peek().is_empty() && operators.contains(&self.peek()) {
-            let operator = self.next();
-            let right = self.level(level + 1);
-            value = match operator {
-                "+" => value + right,
-                "-" => value - right,
-                "*" => value * right,
-                "/" => value / right,
-                "%" => value % right,
-                _ => value.pow(u32::try_from(right).unwrap()),
-            };
-        }
-        value
-    }
-
-    fn atom(&mut self) -> u128 {
-        let token = self.next();
-        if let Some(digits) = token.strip_prefix("0x") {
-            return u128::from_str_radix(digits, 16).unwrap();
-        }
-        if let Ok(number) = token.parse() {
-            return number;
-        }
-        if self.peek() == "(" {
-            return self.call(token);
-        }
-        let value = self.names.get(token);
-        let value = value.unwrap_or_else(|| panic!("no number is called {token:?}"));
-        u128::from(*value)
-    }
-
-    fn call(&mut self, function: &str) -> u128 {
-        let mut arguments = Vec::new();
-        while self.next() != ")" {
-            arguments.push(self.level(0));
-        }
-        match (function, arguments.as_slice()) {
-            ("max", all) => *all.iter().max().unwrap(),
-            ("align_up", [value, step]) => value.div_ceil(*step) * step,
-            ("align_down", [value, step]) => value / step * step,
-            _ => panic!("the page uses {function} with {} numbers", arguments.len()),
-        }
-    }
-}
-
-fn number(text: &str) -> u64 {
-    evaluate(text, &Names::new())
-}
-
-// --- The source: names of constants, fields and states. ---
-
-fn after<'a>(source: &'a str, start: &str) -> &'a str {
-    let at = source.find(start);
-    let at = at.unwrap_or_else(|| panic!("the source has no {start:?}"));
-    &source[at + start.len()..]
-}
-
-/// The body of a braced item at the top level of a file.
-fn body(source: &'static str, start: &str) -> &'static str {
-    let rest = after(source, start);
-    &rest[..rest.find("\n}").unwrap()]
-}
-
-/// Constants of a module, each with its last line of documentation.
-fn constants(text: &'static str) -> Vec<(&'static str, &'static str)> {
-    let mut documentation = "";
-    let mut found = Vec::new();
-    for line in text.lines().map(str::trim) {
-        if let Some(line) = line.strip_prefix("/// ") {
-            documentation = line;
-        } else if let Some(rest) = line.strip_prefix("pub const ") {
-            found.push((rest.split(':').next().unwrap(), documentation));
-        }
-    }
-    found
-}
-
-/// Public constants at the top level of a file.
-fn top_level_constants(source: &'static str) -> BTreeSet<&'static str> {
-    source
-        .lines()
-        .filter_map(|line| line.strip_prefix("pub const "))
-        .filter(|rest| !rest.starts_with("fn "))
-        .filter_map(|rest| rest.split_once(':').map(|(name, _)| name))
-        .collect()
-}
-
-/// Fields of a struct, each with its type.
-fn fields(name: &str) -> Vec<(&'static str, &'static str)> {
-    body(HEADER_SOURCE, &format!("pub struct {name} {{"))
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("pub ")?.strip_suffix(','))
-        .map(|field| field.split_once(": ").unwrap())
-        .collect()
-}
-
-/// States of an enum, each with its number.
-fn states(source: &'static str, name: &str) -> BTreeMap<u64, &'static str> {
-    body(source, &format!("pub enum {name} {{"))
-        .lines()
-        .filter_map(|line| line.trim().strip_suffix(',')?.split_once(" = "))
-        .map(|(state, number)| (number.parse().unwrap(), state))
-        .collect()
-}
+use page::*;
+use words::{bits, documented_states};
 
 // --- Limits and shape. ---
 
@@ -242,9 +42,10 @@ macro_rules! limits {
 #[test]
 fn every_limit_has_the_value_of_its_constant_and_none_is_missing() {
     let expected = limits!(
-        layout: FORMAT_VERSION, LINE, PAGE, SLOT_HEADER, NAME_MAX, GROUPS_MAX, PARTICIPANTS_MAX,
+        layout: FORMAT_VERSION, LINE, PAGE, SLOT_HEADER, NAME_MAX, DEAD_QUEUE_MAX, REASON_MAX, NOTE_MAX, GROUPS_MAX, PARTICIPANTS_MAX,
             CAPACITY_MAX, SLOT_SIZE_MIN, SLOT_SIZE_MAX, MESSAGE_MAX, ARENA_MAX, SEGMENTS_MAX;
-        geometry: HEADER_SIZE, CONTROL_SIZE, PARTICIPANT_SIZE, GROUP_SIZE, SEGMENT_SIZE;
+        geometry: HEADER_SIZE, CONTROL_SIZE, PARTICIPANT_SIZE, GROUP_SIZE, SEGMENT_SIZE, NOTES_PER_GROUP,
+            NOTE_SIZE;
         header: FILE_HEADER_BYTES;
         word: LAP_BITS, CLAIM_LAP_BITS, READY_BITS
     );
@@ -454,7 +255,8 @@ fn address(what: &str, names: &Names) -> u64 {
 
 #[test]
 fn the_formulas_of_the_page_give_the_addresses_of_the_code() {
-    let known = "index lap participant group claim reservation segment slot segment_bytes";
+    let known =
+        "index lap participant group note claim lease reservation segment slot segment_bytes";
     let known: BTreeSet<_> = known.split(' ').collect();
     let rows = table("## Addresses", "| what | formula |");
     let in_doc: BTreeSet<_> = rows.iter().map(|row| quoted(row[0])).collect();
@@ -481,6 +283,8 @@ fn the_formulas_of_the_page_give_the_addresses_of_the_code() {
             compare("participant", geo.participant(participant));
             compare("group", geo.group(group));
             compare("claim", geo.claim(group, sequence));
+            compare("lease", geo.lease(group, sequence));
+            compare("note", geo.note(group, sequence));
             compare("reservation", geo.reservation(sequence));
             compare("slot", geo.slot(sequence));
             compare("segment", geo.segment(last_segment));
@@ -498,7 +302,7 @@ fn the_examples_of_the_page_are_right() {
         let geometry = Geometry::new(shape).unwrap();
         let mut expected = shape_names(&shape);
         expected.extend(geometry.regions());
-        let claims = geometry.reservation(0).0 - geometry.claim(GroupId(0), 0).0;
+        let claims = geometry.lease(GroupId(0), 0).0 - geometry.claim(GroupId(0), 0).0;
         expected.extend([
             ("inline_max", geometry.inline_max()),
             ("words_stride", claims / u64::from(shape.max_groups)),
@@ -547,6 +351,7 @@ fn byte_table(heading: &str, names: &Names) -> Vec<Field> {
     for field in &found {
         let size = match field.kind {
             "u64" | "owned word" | "ready hint" => 8,
+            "8 notes of 128 bytes" => 8 * geometry::NOTE_SIZE,
             "u32" => 4,
             "u16" => 2,
             "the rest" => field.size,
@@ -619,9 +424,23 @@ fn the_slot_header_is_as_documented() {
     let flags = section("## Slot header");
     let says = |text: &str| flags.iter().any(|line| line.contains(text));
     assert!(says("bit 0 is set if the payload is in the arena"));
+    assert!(says("bit 1 if a dead-letter header stands in front of it"));
     assert_eq!(SlotHeader::IN_ARENA, 1 << 0);
+    assert_eq!(SlotHeader::DEAD_LETTER, 1 << 1);
     let flags = body(HEADER_SOURCE, "impl SlotHeader {").matches("pub const");
-    assert_eq!(flags.count(), 1, "a flag the page does not know");
+    assert_eq!(flags.count(), 2, "a flag the page does not know");
+}
+
+#[test]
+fn the_dead_letter_header_is_as_documented() {
+    check_struct!(
+        "## Dead-letter header", DeadLetterHeader: queue_id, sequence, timestamp, deliveries, cause, group_length,
+            reason_length
+    );
+    for (cause, number) in [(Cause::TooManyDeliveries, 1), (Cause::Rejected, 2)] {
+        assert_eq!(cause.number(), number);
+        assert_eq!(Cause::from_number(number), Some(cause));
+    }
 }
 
 #[test]
@@ -667,13 +486,15 @@ fn module_is_as_documented(heading: &str, module: &str, end: u64, code: &[(&str,
 #[test]
 fn the_control_block_is_as_documented() {
     let code = module_constants!(
-        control: TAIL, WAITING, SPACE_WAITING, SPACE_EVENT, GENERATION, SOLE, LAST_PROBE, ABORTED
+        control: TAIL, WAITING, SPACE_WAITING, SPACE_EVENT, GENERATION, SOLE, LAST_PROBE, ABORTED,
+            BURIED, RETURNED
     );
     let code = code.map(|(name, Offset(at))| (name, at));
     let end = geometry::HEADER_SIZE + geometry::CONTROL_SIZE;
     module_is_as_documented("## Control block", "control", end, &code);
     let lines: BTreeSet<_> = code.iter().map(|(_, at)| at / layout::LINE).collect();
-    assert_eq!(lines.len(), code.len(), "two fields share a line");
+    // The three counters of sweeps share one.
+    assert_eq!(lines.len(), code.len() - 2, "two fields share a line");
 }
 
 #[test]
@@ -689,7 +510,8 @@ fn a_participant_entry_is_as_documented() {
 fn a_group_entry_is_as_documented() {
     let code = module_constants!(
         group: STATE, FLAGS, START, NAME_LENGTH, NAME, FLOOR, OPENED, HEAD, READY, OWNER,
-            STANDBY_EVENT, EVENT, DELIVERED, REDELIVERED, ACKED, LOST
+            STANDBY_EVENT, EVENT, DELIVERED, REDELIVERED, ACKED, DEAD_LETTERED, EXPIRED, LOST,
+            MAX_DELIVERIES, ACK_TIMEOUT, DEAD_QUEUE_LENGTH, DEAD_QUEUE, NOTES
     );
     module_is_as_documented("## Group entry", "group", geometry::GROUP_SIZE, &code);
 }
@@ -699,6 +521,12 @@ fn a_segment_entry_is_as_documented() {
     let code = module_constants!(segment: STATE, BUMP, USED_UNTIL, EMPTIED);
     let end = geometry::SEGMENT_SIZE;
     module_is_as_documented("## Segment entry", "segment", end, &code);
+}
+
+#[test]
+fn a_note_is_as_documented() {
+    let code = module_constants!(note: SEQUENCE, LENGTH, REASON);
+    module_is_as_documented("### Note", "note", geometry::NOTE_SIZE, &code);
 }
 
 #[test]
@@ -713,142 +541,6 @@ fn a_slot_is_as_documented() {
     let sizes = byte_table("## Slot", &shape_names(&SHAPE));
     assert_eq!(sizes[2].size, geometry.inline_max());
     assert_eq!(sizes[2].offset + sizes[2].size, SHAPE.slot_size);
-}
-
-// --- Packed words. ---
-
-/// The masks of a word's fields, checked to cover it once.
-fn bits(heading: &str) -> Vec<(&'static str, u64)> {
-    let mut all = 0;
-    let mut found = Vec::new();
-    for row in table(heading, "| bits | field |") {
-        let (high, low) = row[0].split_once("..").unwrap_or((row[0], row[0]));
-        let (high, low): (u32, u32) = (high.parse().unwrap(), low.parse().unwrap());
-        let mask = u64::MAX >> (63 - high) & u64::MAX << low;
-        assert_eq!(all & mask, 0, "{heading}: {} overlaps", row[1]);
-        all |= mask;
-        found.push((row[1], mask));
-    }
-    assert_eq!(all, u64::MAX, "{heading} leaves bits out");
-    found
-}
-
-#[test]
-fn the_bits_of_slot_reservation_and_entry_words_are_as_documented() {
-    for (heading, tag) in [
-        ("### Slot word", "lap"),
-        ("### Reservation word", "lap"),
-        ("### Entry word", "incarnation"),
-    ] {
-        let pack = |lap, owner| OwnedWord::slot(lap, OwnerId(owner), SlotState::Empty).0;
-        let expected = [
-            (tag, pack(u64::MAX, 0)),
-            ("owner", pack(0, u16::MAX)),
-            ("state", 0xf),
-        ];
-        assert_eq!(bits(heading), expected, "{heading}");
-        let entry = OwnedWord::entry(u64::MAX, OwnerId(u16::MAX), EntryState::Free);
-        assert_eq!(entry.0, expected[0].1 | expected[1].1);
-        assert_eq!(expected[0].1.count_ones(), word::LAP_BITS);
-        assert_eq!(OwnedWord(expected[1].1).owner(), OwnerId(0xfff));
-    }
-    for raw in 0..u64::from(u8::MAX) {
-        let (all, low) = (OwnedWord(raw), OwnedWord(raw & 0xf));
-        assert_eq!(all.slot_state(), low.slot_state(), "4 state bits");
-    }
-}
-
-#[test]
-fn the_bits_of_a_claim_word_are_as_documented() {
-    let nobody = OwnerId(0);
-    let never = ClaimState::Never;
-    let expected = [
-        ("lap", ClaimWord::new(u64::MAX, 0, nobody, never).0),
-        ("attempt", ClaimWord::new(0, u8::MAX, nobody, never).0),
-        ("owner", ClaimWord::new(0, 0, OwnerId(u16::MAX), never).0),
-        ("state", 0xf),
-    ];
-    assert_eq!(bits("### Claim word"), expected);
-    assert_eq!(ClaimWord(expected[1].1).attempt(), u8::MAX);
-    assert_eq!(ClaimWord(expected[2].1).owner(), OwnerId(0xfff));
-    assert_eq!(expected[0].1.count_ones(), word::CLAIM_LAP_BITS);
-    for raw in 0..u64::from(u8::MAX) {
-        let same = ClaimWord(raw & 0xf);
-        assert_eq!(ClaimWord(raw).state(), same.state(), "4 state bits");
-    }
-}
-
-#[test]
-fn the_bits_of_a_ready_hint_are_as_documented() {
-    let mut version = 0;
-    let mut hint = ReadyHint(0);
-    // The version wraps without touching the other fields.
-    for _ in 0..1 << 16 {
-        hint = hint.lowered_to(0).cleared();
-        assert!(!hint.is_some());
-        version |= hint.0;
-    }
-    assert_eq!(hint, ReadyHint(0));
-    let some = ReadyHint(0).raised_to(0).0;
-    let sequence = ReadyHint(0).raised_to(u64::MAX).0 & !some;
-    let expected = [("sequence", sequence), ("some", some), ("version", version)];
-    assert_eq!(bits("### Ready hint"), expected);
-    assert_eq!(sequence.count_ones(), word::READY_BITS);
-}
-
-/// Numbers and names of the states below a heading.
-fn documented_states(heading: &str, columns: &str) -> BTreeMap<u64, &'static str> {
-    table(heading, columns)
-        .iter()
-        .map(|row| (number(row[0]), quoted(row[1])))
-        .collect()
-}
-
-#[test]
-fn the_state_numbers_are_as_documented() {
-    let columns = "| number | state | meaning |";
-    let slot = documented_states("### Slot word", columns);
-    let reservation = documented_states("### Reservation word", columns);
-    let mut both = slot.clone();
-    both.extend(&reservation);
-    assert_eq!(both, states(WORD_SOURCE, "SlotState"), "right: the code");
-    assert_eq!(slot[&0], reservation[&0]);
-    assert!(!slot.values().any(|state| *state == "Taken"));
-    let claim = documented_states("### Claim word", columns);
-    assert_eq!(claim, states(WORD_SOURCE, "ClaimState"), "right: the code");
-    let columns = "| number | state | participant | group | segment | sole, owner |";
-    let entry = documented_states("### Entry word", columns);
-    assert_eq!(entry, states(WORD_SOURCE, "EntryState"), "right: the code");
-
-    for raw in 0..16 {
-        let found = OwnedWord(raw).slot_state().map(|s| format!("{s:?}"));
-        assert_eq!(found.as_deref(), both.get(&raw).copied(), "slot {raw}");
-        let found = OwnedWord(raw).entry_state().map(|s| format!("{s:?}"));
-        assert_eq!(found.as_deref(), entry.get(&raw).copied(), "entry {raw}");
-        let found = ClaimWord(raw).state().map(|s| format!("{s:?}"));
-        assert_eq!(found.as_deref(), claim.get(&raw).copied(), "claim {raw}");
-    }
-}
-
-#[test]
-fn a_kind_of_entry_has_the_states_the_code_documents_for_it() {
-    let columns = "| number | state | participant | group | segment | sole, owner |";
-    let doc = table("### Entry word", columns);
-    let source = after(WORD_SOURCE, "/// | word | `Free`");
-    let rows: Vec<Vec<&str>> = source
-        .lines()
-        .skip(2)
-        .map_while(|line| line.strip_prefix("/// |"))
-        .map(|row| row.split(" |").map(str::trim).collect())
-        .collect();
-    assert_eq!(rows.len(), doc[0].len() - 2, "kinds of entries");
-    for (kind, row) in rows.iter().enumerate() {
-        for (state, documented) in doc.iter().enumerate() {
-            let in_code = row.get(state + 1).is_some_and(|cell| !cell.is_empty());
-            let in_doc = !documented[kind + 2].is_empty();
-            assert_eq!(in_doc, in_code, "{} as {}", row[0], documented[1]);
-        }
-    }
 }
 
 // --- Header checks. ---

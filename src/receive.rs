@@ -1,0 +1,152 @@
+//! From a claim to a delivery: reading the message, counting it, burying what was delivered too often; and leases.
+
+use std::time::Duration;
+
+use zerocopy::IntoBytes;
+
+use crate::consumer::{Consumer, Mode};
+use crate::delivery::{Bytes, Delivery, Received};
+use crate::error::{AckError, ClaimError};
+use crate::layout::geometry::{group, slot};
+use crate::layout::{Offset, SegmentPointer, SlotHeader};
+use crate::ring::{Cause, Claim, Damage, Handed, Observed, Settle};
+use crate::sync::Ordering;
+use crate::sys;
+
+impl Consumer {
+    /// Makes a guard of an opened claim. `None`: it was not to be handed over, or has been lost meanwhile.
+    pub(crate) fn deliver(&self, handed: Handed) -> Option<Result<Delivery<'_>, ClaimError>> {
+        let attempt = handed.claim.attempt;
+        let received = match self.receive(handed) {
+            Ok(received) => received?,
+            Err(damage) => {
+                // Told once, and counted as lost: given back, it would come first for ever.
+                let _told = self.end(handed, Some(Settle::Ack));
+                let lost = self.ring().group_word(self.group, group::LOST);
+                // ORDERING: Relaxed; a counter.
+                lost.add(1, Ordering::Relaxed);
+                return Some(Err(ClaimError::Corrupt(damage.into())));
+            }
+        };
+        if attempt > self.terms.last_attempt() {
+            let deliveries = self.terms.max_deliveries;
+            let _lost = self.bury(handed, &received, deliveries, Cause::TooManyDeliveries, "");
+            return None;
+        }
+        self.bump(|counts| {
+            counts.delivered += 1;
+            counts.redelivered += u64::from(attempt > 1);
+        });
+        Some(Ok(Delivery::new(self, handed, received)))
+    }
+
+    /// The message of an opened claim: in place, or, where the claim can be taken away, a copy. `None`: it was taken away.
+    fn receive(&self, handed: Handed) -> Result<Option<Received<'_>>, Damage> {
+        let Claim { sequence, .. } = handed.claim;
+        if self.terms.ack_timeout_ms == 0 {
+            let (header, bytes) = self.read(sequence)?;
+            return Ok(Some(Received::new(header, Bytes::InPlace(bytes))));
+        }
+        let mut copy = Vec::new();
+        let seen = self.ring().copy_message(sequence, &mut copy);
+        if !self
+            .ring()
+            .still_holds(self.group, self.attachment.me(), handed.claim)
+        {
+            self.lose();
+            return Ok(None);
+        }
+        match seen {
+            Observed::Message(header) => Ok(Some(Received::new(header, Bytes::Copied(copy)))),
+            _ => Err(Damage {
+                offset: self.ring().geometry().slot(sequence),
+                found: sequence,
+                expected: "a header and a pointer that make sense",
+            }),
+        }
+    }
+
+    pub(crate) fn begin_lease(&self, claim: Claim, open: bool) {
+        let timeout = self.terms.ack_timeout_ms;
+        if timeout == 0 {
+            return;
+        }
+        let now = sys::monotonic_ms();
+        let ring = self.ring();
+        let deadline = now.saturating_add(timeout);
+        ring.begin_lease(self.group, self.attachment.me(), claim, open, deadline);
+        // Consumers that never wait have to look for the leases of others, too.
+        if now.wrapping_sub(self.last_expiry.get()) >= (timeout / 8).max(1) {
+            self.last_expiry.set(now);
+            ring.expire(self.group, now);
+        }
+    }
+
+    /// Whether a claim is still this consumer's.
+    pub(crate) fn stands(&self, handed: Handed) -> bool {
+        let ring = self.ring();
+        match &*self.mode.borrow() {
+            Mode::Shared(_) => ring.still_holds(self.group, self.attachment.me(), handed.claim),
+            Mode::Active(cursor) => ring.cursor_valid(cursor, handed),
+            Mode::StandBy => false,
+        }
+    }
+
+    /// Moves the end of a claim's lease to so long from now. Where claims have none, it only checks that it stands.
+    pub(crate) fn extend(&self, handed: Handed, by: Duration) -> Result<(), AckError> {
+        if self.attachment.is_forked() {
+            return Err(AckError::Forked);
+        }
+        let stands = if self.terms.ack_timeout_ms == 0 {
+            self.stands(handed)
+        } else {
+            let by = u64::try_from(by.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+            let deadline = sys::monotonic_ms().saturating_add(by.max(1));
+            self.ring()
+                .extend_lease(self.group, self.attachment.me(), handed.claim, deadline)
+        };
+        let sequence = handed.claim.sequence;
+        stands.then_some(()).ok_or(AckError::Stale { sequence })
+    }
+
+    fn read(&self, sequence: u64) -> Result<(SlotHeader, &[u8]), Damage> {
+        let ring = self.ring();
+        let (mem, geometry) = (ring.mem(), ring.geometry());
+        let start = geometry.slot(sequence);
+        let mut header = SlotHeader::default();
+        mem.copy_out(start.plus(slot::HEADER), header.as_mut_bytes());
+        let damage = |field, found, expected| Damage {
+            offset: start.plus(field),
+            found,
+            expected,
+        };
+        if header.flags & SlotHeader::IN_ARENA == 0 {
+            // Without this, a scribbled length would reach into the next slot.
+            if u64::from(header.length) > geometry.inline_max() {
+                return Err(damage(
+                    slot::HEADER,
+                    header.length.into(),
+                    "a length that fits the slot",
+                ));
+            }
+            return Ok((header, mem.view(start.plus(slot::PAYLOAD), header.length)));
+        }
+        let mut pointer = SegmentPointer {
+            offset: 0,
+            emptied: 0,
+        };
+        mem.copy_out(start.plus(slot::PAYLOAD), pointer.as_mut_bytes());
+        // Without this, a scribbled pointer would reach anywhere.
+        if geometry
+            .segment_at(pointer.offset, header.length.into())
+            .is_none()
+        {
+            return Err(damage(
+                slot::PAYLOAD,
+                pointer.offset,
+                "an offset of that many bytes in one segment",
+            ));
+        }
+        Ok((header, mem.view(Offset(pointer.offset), header.length)))
+    }
+}
