@@ -9,9 +9,7 @@ use std::fmt;
 use loom::cell::UnsafeCell;
 
 use super::{Event, Word};
-use crate::layout::geometry::{
-    CONTROL_SIZE, GROUP_SIZE, HEADER_SIZE, PARTICIPANT_SIZE, SEGMENT_SIZE,
-};
+use crate::layout::geometry::{CONTROL_SIZE, HEADER_SIZE, PARTICIPANT_SIZE, SEGMENT_SIZE};
 use crate::layout::{Geometry, LINE, Offset};
 use crate::sync::{AtomicU32, AtomicU64};
 
@@ -50,12 +48,16 @@ impl Mem {
                 }
             }
         };
-        words(HEADER_SIZE, CONTROL_SIZE.min(8 * LINE), 1);
+        words(HEADER_SIZE, CONTROL_SIZE.min(7 * LINE), 1);
+        words(control::ABORTED.0, 24, 3);
         for id in geometry.participant_ids() {
             words(geometry.participant(id).0, PARTICIPANT_SIZE, 3);
         }
         for id in geometry.group_ids() {
-            words(geometry.group(id).0, GROUP_SIZE, 3);
+            // Names and notes are no business of the protocol.
+            let entry = geometry.group(id);
+            words(entry.0, group::DEAD_QUEUE, 3);
+            words(entry.0 + group::DEAD_LETTERED, 16, 2);
             words(geometry.claim(id, 0).0, geometry.capacity() * 8, LINE / 8);
         }
         for number in 0..geometry.segment_count() {

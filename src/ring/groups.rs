@@ -5,7 +5,7 @@
 //! floors it read before its own fence, and the start chosen here is not below those.
 
 use super::Ring;
-use crate::layout::geometry::{NOTES_PER_GROUP, control, group, note, participant};
+use crate::layout::geometry::{control, group, participant};
 use crate::layout::{EntryState, GroupId, OwnedWord, OwnerId};
 use crate::sync::{Ordering, fence};
 
@@ -167,9 +167,6 @@ impl Ring {
             if terms.ack_timeout_ms > 0 {
                 set(self.geo.lease(id, sequence), 0);
             }
-        }
-        for number in 0..NOTES_PER_GROUP {
-            set(self.geo.note(id, number).plus(note::SEQUENCE), 0);
         }
         let flags = if terms.exclusive { EXCLUSIVE } else { 0 }
             | if terms.ephemeral { EPHEMERAL } else { 0 };
