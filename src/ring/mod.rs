@@ -41,12 +41,15 @@
 //!   Never --CAS--> Claimed(0, me) --CAS--> Opened(1, me)  batch: counted when handed over
 //!   Opened(n, me) --CAS--> Ready(n)      nack             Opened(n, me) --CAS--> Ready(n-1)   release
 //!   Claimed(n, me) --CAS--> Ready(n)     batch dropped    Ready(n) --CAS--> Opened(n+1, me)   claimed again
+//!   Opened(n, me) --CAS--> Dead(n)       parked (`dead.rs`)   Dead(n) --CAS--> Ready(0) | Done   somebody decides
 //!   Opened(n, dead), Claimed(n, dead) --sweeper's CAS--> Ready(n)
+//!   Opened(n, slow), Claimed(n, slow) --anybody's CAS--> Ready(n)   past its deadline, in a group with leases (`lease.rs`)
 //! ```
 //!
 //! Exclusive group: `OWNER { incarnation, participant, Free | Live }`; `FLOOR` is the cursor, stored by the owner after
 //! processing; `OPENED` is one past the highest sequence handed over. A successor turns `[FLOOR, OPENED)` into attempts
-//! in the claim words, from the top, lowering `OPENED` as it goes.
+//! in the claim words (`Opened`: counted so; `Ready`: to be counted when `OPENED` has passed it), from the top, lowering
+//! `OPENED` as it goes.
 //!
 //! Group `Free -> Joining(me) -> Pinned(me) -> Live -> Closing -> Free` (see `groups.rs`); it gates, that is holds
 //! producers back, from `Pinned` to `Closing`. Segment `Free | Closing (open) -> Live (held by me) -> Closing`.
@@ -57,6 +60,7 @@
 //! * **I2** between reserve and commit only the owner writes the slot; while a segment is held, only its holder writes
 //!   beyond its bump.
 //! * **I3** a published slot's bytes do not change while a claim on it is held, or a guard of an exclusive consumer exists.
+//!   A claim past its lease is none: consumers of such groups look at a copy, taken while the claim stood.
 //! * **I4** each (group, sequence) has at most one claim.
 //! * **I5** `Done` is final for its lap.
 //! * **I6** a hint never exceeds the truth: all slots below the tail are taken; all messages of a group below its head
@@ -83,8 +87,13 @@
 //! | claim word | any consumer of the group | not claimed, or `Ready`, by CAS |
 //! | | its owner | `Claimed`, `Opened`, by CAS |
 //! | | a sweeper | the same of a dead owner, by CAS |
-//! | | a producer of a lossy queue | the oldest, not claimed or `Ready`, by CAS to `Done` |
+//! | | anybody | the same, its lease marked as ended, by CAS |
+//! | | a member of the group | `Dead`, by CAS, because a person says so |
+//! | | a producer of a lossy queue | the oldest, not claimed, `Ready` or `Dead`, by CAS to `Done` |
 //! | | an exclusive group's owner | attempts of what it takes over or gives back |
+//! | lease word | its claim's owner | any time; by CAS to prolong |
+//! | | who looks for ended leases | by CAS: to begin one not begun, to end one |
+//! | notes | who parks | any time; for people |
 //! | tail, head | anybody | only up, to what it has seen |
 //! | floor | members (shared) | only up, over what is settled; producers keep what they find to themselves |
 //! | | the owner (exclusive) | what is settled and not looked at |
@@ -104,6 +113,7 @@
 //! | that, to others | the raise of `raise_floor` | the floor load | the same |
 //! | a claim given back | settle's CAS | the claim load of `take` | the attempt |
 //! | its place | `note_ready`'s CAS | the hint load of `claim_given_back` | the word says `Ready` |
+//! | a lease's end | `expire`'s CAS on the lease word | `extend_lease`'s load | nothing: whose CAS comes first holds |
 //! | a segment | `open_segment`'s CAS | `try_hold`'s load | bump, used-until |
 //! | a group | `finish_group`'s store | `group_state`'s load | floor, flags, cleared words |
 //! | a cursor | `hand_over`'s CAS, the sweep | `take_over`'s load | floor, opened, attempts |
@@ -123,10 +133,13 @@
 //! | after commit, before waking | a message, sleepers | a sleep is bounded and looks again |
 //! | holding a segment | `Live(dead)`; bump counted before commit | sweep: used until the tail, open |
 //! | after a claim | `Claimed` or `Opened(dead)` | sweep: `Ready`, attempt kept |
+//! | burying, before the copy is in the dead-letter queue | `Opened(dead)` | sweep: `Ready`; the next to claim it buries it |
+//! | burying, after | the same, and the copy | the same, so there may be two copies; source and sequence tell |
+//! | having ended a lease, before giving back | the lease word says so | the next to look gives back |
 //! | after giving back, before the hint | `Ready`, not hinted | sweep sets the hints to the floors; a consumer that waited in vain does too |
 //! | after an ack, before waking a producer | settled | a sleep is bounded and looks again |
 //! | active in an exclusive group | `OWNER` live, range open | sweep: free; the successor counts the range |
-//! | taking over | part of the range counted, `OPENED` lowered so far | the next successor counts the rest (one message may be counted twice) |
+//! | taking over | part of the range counted, `OPENED` lowered so far | the next successor counts the rest |
 //! | making a group | `Joining` or `Pinned(dead)` | sweep: free, generation |
 //! | deleting or leaving one | `Closing`, or ephemeral without members | any look for the dead frees it |
 //! | freeing one, before the generation | free, still in producers' masks | the sweep raises the generation; a producer that waited in vain reads the table |
