@@ -59,6 +59,7 @@ impl Mem {
             words(entry.0, group::DEAD_QUEUE, 3);
             words(entry.0 + group::DEAD_LETTERED, 16, 2);
             words(geometry.claim(id, 0).0, geometry.capacity() * 8, LINE / 8);
+            words(geometry.lease(id, 0).0, geometry.capacity() * 8, LINE / 8);
         }
         for number in 0..geometry.segment_count() {
             words(geometry.segment(number).0, SEGMENT_SIZE, 4);

@@ -16,6 +16,21 @@ pub struct Model {
 }
 
 pub fn model(exclusive: bool) -> Arc<Model> {
+    with(Terms {
+        exclusive,
+        ..Terms::default()
+    })
+}
+
+/// The same with leases of 100 ms.
+pub fn leased() -> Arc<Model> {
+    with(Terms {
+        ack_timeout_ms: 100,
+        ..Terms::default()
+    })
+}
+
+fn with(terms: Terms) -> Arc<Model> {
     let shape = Shape {
         capacity: 2,
         slot_size: 64,
@@ -29,15 +44,7 @@ pub fn model(exclusive: bool) -> Arc<Model> {
     let ring = Ring::new(Mem::model(&geometry), geometry);
     let joining = ring.begin_group(OwnerId(0)).unwrap();
     let group = joining.id;
-    ring.finish_group(
-        joining,
-        Terms {
-            exclusive,
-            ..Terms::default()
-        },
-        Start::Latest,
-    )
-    .unwrap();
+    ring.finish_group(joining, terms, Start::Latest).unwrap();
     Arc::new(Model {
         ring,
         group,
