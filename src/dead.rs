@@ -276,17 +276,7 @@ pub(crate) fn prepare_queue(attachment: &Attachment, name: &str) -> Result<Strin
             expected,
         }))
     };
-    let mut name = name.to_owned();
-    if name.contains('/') {
-        // Other processes have other working directories.
-        if let Some(absolute) = std::path::absolute(&name)
-            .ok()
-            .as_deref()
-            .and_then(Path::to_str)
-        {
-            absolute.clone_into(&mut name);
-        }
-    }
+    let name = kept_name(name);
     if name.is_empty() || name.len() > DEAD_QUEUE_MAX {
         return refuse(
             "dead_letters",
@@ -313,6 +303,19 @@ pub(crate) fn prepare_queue(attachment: &Attachment, name: &str) -> Result<Strin
         return refuse("dead_letters", queue.max_message(), expected);
     }
     Ok(name)
+}
+
+/// A dead-letter queue's name as it is kept: other processes have other working directories.
+pub(crate) fn kept_name(name: &str) -> String {
+    let absolute = name
+        .contains('/')
+        .then(|| std::path::absolute(name).ok())
+        .flatten();
+    absolute
+        .as_deref()
+        .and_then(Path::to_str)
+        .unwrap_or(name)
+        .to_owned()
 }
 
 /// A new dead-letter queue may be used by whoever may use this queue.

@@ -153,13 +153,14 @@ impl<'c> Delivery<'c> {
         self.end(Some(Settle::Ack))
     }
 
-    /// Failed: it goes back to the group now, and the attempt counts. In an exclusive group everything after it comes
+    /// Failed: it goes back to the group now, and the attempt counts; after the last one its group allows
+    /// ([`max_deliveries`](crate::GroupOptions::max_deliveries)) it is dead and buried instead. In an exclusive group everything after it comes
     /// again too, and guards already given out for that are stale.
     ///
     /// # Errors
     /// As [`Self::ack`].
     pub fn nack(mut self) -> Result<(), AckError> {
-        self.end(Some(Settle::Nack))
+        self.fail()
     }
 
     /// Not started: it goes back to the group now, as if it had not been handed over. Otherwise as [`Self::nack`].
@@ -192,15 +193,7 @@ impl<'c> Delivery<'c> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn reject(mut self, reason: &str) -> Result<(), AckError> {
-        self.settled = true;
-        let deliveries = self.delivery_count();
-        self.consumer.bury(
-            self.handed,
-            &self.received,
-            deliveries,
-            Cause::Rejected,
-            reason,
-        )
+        self.bury(Cause::Rejected, reason)
     }
 
     /// In a group with an [`ack_timeout`](crate::GroupOptions::ack_timeout): the claim lasts until so long from now, at least
@@ -246,6 +239,24 @@ impl<'c> Delivery<'c> {
         self.end(None)
     }
 
+    fn fail(&mut self) -> Result<(), AckError> {
+        if self.delivery_count() < self.consumer.terms.last_attempt() {
+            return self.end(Some(Settle::Nack));
+        }
+        self.bury(Cause::TooManyDeliveries, "")
+    }
+
+    fn bury(&mut self, cause: Cause, reason: &str) -> Result<(), AckError> {
+        self.settled = true;
+        self.consumer.bury(
+            self.handed,
+            &self.received,
+            self.delivery_count(),
+            cause,
+            reason,
+        )
+    }
+
     fn end(&mut self, how: Option<Settle>) -> Result<(), AckError> {
         self.settled = true;
         self.consumer.end(self.handed, how)
@@ -274,14 +285,13 @@ impl fmt::Debug for Delivery<'_> {
 impl Drop for Delivery<'_> {
     fn drop(&mut self) {
         if !self.settled {
-            // Unwinding, the handler has had its try: a message that makes every handler panic has to get somewhere.
-            let how = if std::thread::panicking() {
-                Settle::Nack
+            // A stale claim has nothing to give back. Unwinding, the handler has had its try: a message that makes every
+            // handler panic has to get somewhere.
+            let _stale = if std::thread::panicking() {
+                self.fail()
             } else {
-                Settle::Release
+                self.end(Some(Settle::Release))
             };
-            // A stale claim has nothing to give back.
-            let _stale = self.end(Some(how));
         }
     }
 }

@@ -256,6 +256,11 @@ pub enum GroupError {
         /// True if the existing one is exclusive.
         exclusive: bool,
     },
+    /// A group of that name exists, made with another value of an option that was set.
+    OptionDiffers {
+        /// The option.
+        option: &'static str,
+    },
     /// No group of that name.
     NotFound,
     /// A group of that name is being deleted and has members left.
@@ -303,6 +308,7 @@ impl fmt::Display for GroupError {
             Self::KindDiffers { exclusive } => {
                 write!(f, "the group exists and is {}", if *exclusive { "exclusive" } else { "shared" })
             }
+            Self::OptionDiffers { option } => write!(f, "the group exists with another {option}"),
             Self::NotFound => f.write_str("no group of that name"),
             Self::Closing => f.write_str("a group of that name is being deleted and still has members"),
             Self::Full { max } => {

@@ -16,7 +16,8 @@ use crate::{Consumer, dead};
 /// The group a new queue has.
 pub const DEFAULT_GROUP: &str = "default";
 
-/// How a group is made.
+/// How a group is made. The group `default` of a new queue has none of these; to have it otherwise, create the queue
+/// without it ([`Options::default_group`](crate::Options::default_group)) and make it.
 ///
 /// # Examples
 /// ```
@@ -251,24 +252,43 @@ impl Group {
     ) -> Result<Self, GroupError> {
         match Self::open(attachment, name) {
             Err(GroupError::NotFound) => {}
-            found => return found.and_then(|found| found.of_kind(options.exclusive)),
+            found => return found.and_then(|found| found.made_with(options)),
         }
         match Self::create(attachment, name, options) {
             // Somebody was quicker.
             Err(GroupError::AlreadyExists) => {
-                Self::open(attachment, name).and_then(|found| found.of_kind(options.exclusive))
+                Self::open(attachment, name).and_then(|found| found.made_with(options))
             }
             made => made,
         }
     }
 
-    fn of_kind(self, exclusive: bool) -> Result<Self, GroupError> {
-        let found = self.is_exclusive();
-        if found == exclusive {
-            Ok(self)
-        } else {
-            Err(GroupError::KindDiffers { exclusive: found })
+    /// Compares what was asked for with what there is; where it starts and whether it is ephemeral are not compared.
+    fn made_with(self, options: &GroupOptions) -> Result<Self, GroupError> {
+        let asked = options.terms()?;
+        let ring = self.attachment.ring();
+        let found = ring.terms(self.id);
+        if found.exclusive != asked.exclusive {
+            return Err(GroupError::KindDiffers {
+                exclusive: found.exclusive,
+            });
         }
+        let dead_queue = dead::queue_of(ring, self.id);
+        let differs = |set: bool, same: bool, option| {
+            if set && !same {
+                Err(GroupError::OptionDiffers { option })
+            } else {
+                Ok(())
+            }
+        };
+        let limit = found.max_deliveries == asked.max_deliveries;
+        differs(options.max_deliveries.is_some(), limit, "max_deliveries")?;
+        let timeout = found.ack_timeout_ms == asked.ack_timeout_ms;
+        differs(options.ack_timeout.is_some(), timeout, "ack_timeout")?;
+        if let Some(queue) = &options.dead_letters {
+            differs(true, dead::kept_name(queue) == dead_queue, "dead_letters")?;
+        }
+        Ok(self)
     }
 
     pub(crate) fn all(attachment: &Arc<Attachment>) -> Vec<Self> {

@@ -224,7 +224,10 @@ impl Attachment {
 
     /// Asks the kernel about one participant, who seems to be in the way, and sweeps it if it is dead.
     pub fn probe(&self, suspect: OwnerId) {
-        if suspect != self.me
+        // A scribbled word may name nobody.
+        let known = u32::from(suspect.0) < self.ring.geometry().shape().max_participants;
+        if known
+            && suspect != self.me
             && let Ok(_one_at_a_time) = self.admin.try_lock()
             && sweep_if_dead(&self.ring, &self.locks, suspect) != Swept::default()
         {

@@ -212,8 +212,8 @@ impl Queue {
     /// Makes a new group.
     ///
     /// # Errors
-    /// [`GroupError::AlreadyExists`](crate::GroupError::AlreadyExists) or `Closing`, `Full`, `Name`, `Start` if it cannot
-    /// start where it should, `ExclusiveOnLossy`, `Forked`; `Busy` if another process is at it and does not finish within
+    /// [`GroupError::AlreadyExists`](crate::GroupError::AlreadyExists) or `Closing`, `Full`, `Name`, `Option`, `Start` if it
+    /// cannot start where it should, `ExclusiveOnLossy`, `AckTimeoutOnExclusive`, `DeadQueue`, `Forked`; `Busy` if another process is at it and does not finish within
     /// about 2 s.
     ///
     /// # Crash safety
@@ -252,8 +252,8 @@ impl Queue {
     /// Finds a group, making it if there is none.
     ///
     /// # Errors
-    /// As the two others; `KindDiffers` if there is one of the other kind. Its start, and whether it is ephemeral, are not
-    /// compared.
+    /// As the two others; `KindDiffers` if there is one of the other kind, `OptionDiffers` if it was made with another limit,
+    /// time-out or dead-letter queue than one that is set. Its start, and whether it is ephemeral, are not compared.
     pub fn open_or_create_group(
         &self,
         name: &str,

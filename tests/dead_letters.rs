@@ -515,6 +515,31 @@ fn what_the_dead_letter_queue_cannot_take_is_parked() {
 }
 
 #[test]
+fn a_group_is_opened_with_the_options_it_was_made_with_or_none() {
+    let yard = Yard::new(&small());
+    let shared = GroupOptions::shared;
+    let options = shared()
+        .max_deliveries(3)
+        .ack_timeout(std::time::Duration::from_secs(1));
+    yard.group(options.clone());
+    let open = |options| yard.queue.open_or_create_group("jobs", options).err();
+    assert_eq!(open(shared()), None);
+    assert_eq!(open(options.dead_letters("orders.dead")), None);
+    let differs = |option| Some(GroupError::OptionDiffers { option });
+    assert_eq!(open(shared().max_deliveries(4)), differs("max_deliveries"));
+    let second = std::time::Duration::from_secs(2);
+    assert_eq!(open(shared().ack_timeout(second)), differs("ack_timeout"));
+    assert_eq!(
+        open(shared().dead_letters("other")),
+        differs("dead_letters")
+    );
+    assert_eq!(
+        open(shared().dead_letters("./orders.dead")),
+        differs("dead_letters")
+    );
+}
+
+#[test]
 fn a_dead_letter_queue_that_cannot_work_is_refused_at_once() {
     let yard = Yard::new(&small());
     let refused = |name: &str| {

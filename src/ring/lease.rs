@@ -99,9 +99,11 @@ impl Ring {
         let expired = (floor..tail)
             .filter(|&sequence| self.expire_one(id, sequence, now_ms, timeout))
             .count() as u64;
-        // ORDERING: Relaxed; a counter.
-        self.group_word(id, group::EXPIRED)
-            .add(expired, Ordering::Relaxed);
+        if expired > 0 {
+            // ORDERING: Relaxed; a counter.
+            self.group_word(id, group::EXPIRED)
+                .add(expired, Ordering::Relaxed);
+        }
         expired
     }
 
