@@ -223,6 +223,106 @@ fn a_dead_consumers_claims_go_to_another() {
     assert_eq!(queue.stats().participants.len(), 1);
 }
 
+/// Nobody attaches, waits or sweeps: a consumer that only asks again and again has to look for itself.
+#[test]
+fn a_consumer_that_never_waits_notices_a_death() {
+    let _watchdog = watchdog("polling consumer", MINUTE);
+    let dir = directory(Backing::Tmpfs);
+    let path = dir.path().join("queue");
+    let queue = small().create(&path).unwrap();
+    let mut producer = queue.producer().unwrap();
+    for n in 0..4u8 {
+        producer.publish(&[n]).unwrap();
+    }
+    let consumer = queue.consumer().unwrap();
+    let mut holder = spawn_child("holder", &path, &[]);
+    assert_eq!(holder.next_line(), "holding");
+    holder.kill();
+    let mut found = Vec::new();
+    while found.len() < 3 {
+        match consumer.try_recv() {
+            Ok(delivery) => {
+                found.push((delivery[0], delivery.delivery_count()));
+                delivery.ack().unwrap();
+            }
+            Err(error) => assert_eq!(error, ClaimError::Empty),
+        }
+    }
+    assert_eq!(found, [(1, 2), (2, 2), (3, 1)], "oldest first");
+    let swept = queue.stats().swept;
+    assert_eq!((swept.participants, swept.holes, swept.claims), (1, 0, 3));
+}
+
+/// A message that kills every consumer it meets, and its neighbours, which nobody had started.
+#[test]
+fn a_poison_message_is_stopped_and_its_neighbours_are_not_blamed() {
+    let _watchdog = watchdog("poison", MINUTE);
+    let dir = directory(Backing::Disk);
+    let path = dir.path().join("queue");
+    let queue = small().create(&path).unwrap();
+    let options = GroupOptions::shared()
+        .max_deliveries(3)
+        .dead_letters("dead");
+    let group = queue.create_group("jobs", options).unwrap();
+    let mut producer = queue.producer().unwrap();
+    producer.publish_batch(["poison", "a", "b"]).unwrap();
+    let mut deaths = 0;
+    let said = loop {
+        let mut child = spawn_child("dies-of-poison", &path, &[]);
+        if child.next_line() == "poison" {
+            assert!(!child.0.wait().unwrap().success());
+            deaths += 1;
+            continue;
+        }
+        break child.finish();
+    };
+    assert_eq!(deaths, 3);
+    assert_eq!(said, ["b 1"], "after: a 1");
+    let dead = Queue::open(dir.path().join("dead")).unwrap();
+    let consumer = dead.consumer().unwrap();
+    let letter = consumer.recv().unwrap();
+    assert_eq!(&*letter, b"poison");
+    assert_eq!(letter.dead_letter().unwrap().deliveries, 3);
+    letter.ack().unwrap();
+    assert_eq!(consumer.try_recv().unwrap_err(), ClaimError::Empty);
+    assert!(group.dead_letters().is_empty());
+}
+
+/// Who holds what, as an outsider sees it, before anybody has cleared up.
+#[test]
+fn statistics_say_who_holds_what_and_who_is_dead() {
+    let _watchdog = watchdog("holders", MINUTE);
+    let dir = directory(Backing::Disk);
+    let path = dir.path().join("queue");
+    let queue = small().create(&path).unwrap();
+    let mut producer = queue.producer().unwrap();
+    for n in 0..4u8 {
+        producer.publish(&[n]).unwrap();
+    }
+    let mut holder = spawn_child("holder", &path, &[]);
+    assert_eq!(holder.next_line(), "holding");
+    let inspector = slipring::Inspector::open(&path).unwrap();
+    let pid = u64::from(holder.0.id());
+    let seen = || {
+        let found = inspector.stats().participants;
+        let found = found.into_iter().find(|found| found.pid == pid).unwrap();
+        (
+            found.alive,
+            found.holds,
+            found.oldest_held,
+            found.highest_count,
+            found.writing,
+        )
+    };
+    assert_eq!(seen(), (true, 3, Some(1), 1, 0));
+    holder.kill();
+    assert_eq!(seen(), (false, 3, Some(1), 1, 0));
+    let me = inspector.stats().participants.remove(0);
+    assert!(me.alive && me.holds == 0 && me.oldest_held.is_none());
+    queue.sweep();
+    assert_eq!(inspector.stats().participants.len(), 1);
+}
+
 #[test]
 fn a_paused_consumer_keeps_its_claims() {
     let _watchdog = watchdog("paused consumer", MINUTE);
@@ -470,6 +570,23 @@ fn child() {
             say("holding");
             // Until the parent closes our input.
             std::io::read_to_string(std::io::stdin()).unwrap();
+        }
+        "dies-of-poison" => {
+            let group = Queue::open(&path).unwrap().group("jobs").unwrap();
+            let consumer = group.consumer().unwrap();
+            let timeout = Duration::from_millis(200);
+            while let Ok(batch) = consumer.recv_batch_timeout(3, timeout) {
+                for delivery in batch {
+                    let delivery = delivery.unwrap();
+                    let text = String::from_utf8_lossy(&delivery).into_owned();
+                    if text == "poison" {
+                        say("poison");
+                        unsafe { libc::raise(libc::SIGKILL) };
+                    }
+                    say(format!("{text} {}", delivery.delivery_count()));
+                    delivery.ack().unwrap();
+                }
+            }
         }
         "echo" => {
             let queue = Queue::open(&path).unwrap();
