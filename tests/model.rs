@@ -54,9 +54,15 @@ enum Op {
         held: usize,
         how: How,
     },
+    Decide {
+        group: usize,
+        which: usize,
+        again: bool,
+    },
     AddGroup {
         exclusive: bool,
         start: u8,
+        limit: u8,
     },
     DeleteGroup {
         group: usize,
@@ -77,12 +83,13 @@ enum How {
     Drop,
     AckUpTo,
     Defer,
+    Reject,
 }
 
 fn op() -> impl Strategy<Value = Op> {
     let how = prop_oneof![
         6 => Just(How::Ack), 2 => Just(How::Nack), 1 => Just(How::Release),
-        1 => Just(How::Drop), 1 => Just(How::AckUpTo), 1 => Just(How::Defer),
+        1 => Just(How::Drop), 1 => Just(How::AckUpTo), 1 => Just(How::Defer), 1 => Just(How::Reject),
     ];
     let length = prop_oneof![4 => 0..40usize, 1 => 97..5000usize, 1 => Just(96), 1 => Just(5001)];
     prop_oneof![
@@ -94,7 +101,10 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (any::<usize>(), 1..5usize, 0..5usize)
             .prop_map(|(consumer, max, open)| Op::ClaimBatch { consumer, max, open }),
         12 => (any::<usize>(), how).prop_map(|(held, how)| Op::Settle { held, how }),
-        1 => (any::<bool>(), any::<u8>()).prop_map(|(exclusive, start)| Op::AddGroup { exclusive, start }),
+        2 => (any::<usize>(), any::<usize>(), any::<bool>())
+            .prop_map(|(group, which, again)| Op::Decide { group, which, again }),
+        1 => (any::<bool>(), any::<u8>(), 0..4u8)
+            .prop_map(|(exclusive, start, limit)| Op::AddGroup { exclusive, start, limit }),
         1 => any::<usize>().prop_map(|group| Op::DeleteGroup { group }),
         2 => any::<usize>().prop_map(|group| Op::AddConsumer { group }),
         1 => any::<usize>().prop_map(|consumer| Op::DropConsumer { consumer }),
@@ -105,6 +115,7 @@ fn op() -> impl Strategy<Value = Op> {
 enum Fate {
     Waiting { attempts: u8 },
     Held { attempts: u8 },
+    Parked,
     Done,
 }
 
@@ -113,6 +124,8 @@ enum Fate {
 struct GroupModel {
     name: String,
     exclusive: bool,
+    /// Deliveries before a message is dead; 0: any number.
+    limit: u8,
     closing: bool,
     start: u64,
     fates: BTreeMap<u64, Fate>,
@@ -151,7 +164,7 @@ impl GroupModel {
         let waiting = |s: &u64| matches!(self.fate(*s), Fate::Waiting { .. });
         let given_back = |s: &u64| waiting(s) && self.fates.contains_key(s);
         let sequence = if self.exclusive {
-            (from..tail).find(|s| self.fate(*s) != Fate::Done)
+            (from..tail).find(|s| !matches!(self.fate(*s), Fate::Done | Fate::Parked))
         } else {
             (from..tail)
                 .find(given_back)
@@ -243,7 +256,7 @@ impl World {
             made: 0,
             lowest: base,
         };
-        world.note_group("default", false, base);
+        world.note_group("default", false, 0, base);
         world.add_consumer(0);
         (world, place)
     }
@@ -252,10 +265,11 @@ impl World {
         self.base + self.messages.len() as u64
     }
 
-    fn note_group(&mut self, name: &str, exclusive: bool, start: u64) {
+    fn note_group(&mut self, name: &str, exclusive: bool, limit: u8, start: u64) {
         self.groups.push(Some(GroupModel {
             name: name.to_owned(),
             exclusive,
+            limit,
             closing: false,
             start,
             fates: BTreeMap::new(),
@@ -438,6 +452,7 @@ impl World {
             How::Release => delivery.release(),
             How::AckUpTo => delivery.ack_up_to(),
             How::Defer => delivery.defer(),
+            How::Reject => delivery.reject("no good"),
             How::Drop => {
                 drop(delivery);
                 if stale {
@@ -465,12 +480,18 @@ impl World {
             How::Ack => drop(model.fates.insert(sequence, Fate::Done)),
             How::AckUpTo => {
                 for s in model.start..=sequence {
-                    model.fates.insert(s, Fate::Done);
+                    if model.fate(s) != Fate::Parked {
+                        model.fates.insert(s, Fate::Done);
+                    }
                 }
                 model.deferred.retain(|&s| s > sequence);
                 self.make_stale(group, |s| s <= sequence);
             }
             How::Defer => drop(model.deferred.insert(sequence)),
+            How::Reject => drop(model.fates.insert(sequence, Fate::Parked)),
+            How::Nack if count == model.limit => {
+                model.fates.insert(sequence, Fate::Parked);
+            }
             How::Nack => self.give_back(group, sequence, count),
             How::Release | How::Drop => self.give_back(group, sequence, count - 1),
         }
@@ -490,7 +511,55 @@ impl World {
         }
     }
 
-    fn add_group(&mut self, exclusive: bool, start: u8) {
+    /// Gives a parked message back, or discards it. In an exclusive group the active consumer has to see it: it looks at once.
+    fn decide(&mut self, at: usize, which: usize, again: bool) {
+        let Some(group) = Self::pick(&self.groups, at) else {
+            return;
+        };
+        let model = self.groups[group].as_mut().unwrap();
+        let is_active =
+            |member: &Member| member.group == group && unsafe { &*member.consumer }.is_active();
+        let active = self
+            .members
+            .iter()
+            .position(|member| member.as_ref().is_some_and(is_active));
+        if model.closing || (model.exclusive && active.is_none()) {
+            return;
+        }
+        let handle = self.queue.group(&model.name).unwrap();
+        let parked: Vec<u64> = handle
+            .dead_letters()
+            .iter()
+            .map(|dead| dead.sequence)
+            .collect();
+        let expected = (model.start..self.base + self.messages.len() as u64)
+            .filter(|&s| model.fate(s) == Fate::Parked);
+        assert_eq!(parked, expected.collect::<Vec<_>>());
+        if parked.is_empty() {
+            return;
+        }
+        let sequence = parked[which % parked.len()];
+        if again {
+            handle.retry(sequence).unwrap();
+        } else {
+            handle.discard(sequence).unwrap();
+        }
+        if !again {
+            model.fates.insert(sequence, Fate::Done);
+        } else if model.exclusive && sequence < model.position {
+            self.give_back(group, sequence, 0);
+        } else {
+            model.fates.insert(sequence, Fate::Waiting { attempts: 0 });
+        }
+        if self.groups[group].as_ref().unwrap().exclusive {
+            // By its place among the living ones.
+            let active = active.unwrap();
+            let place = self.members[..active].iter().flatten().count();
+            self.claim(place);
+        }
+    }
+
+    fn add_group(&mut self, exclusive: bool, start: u8, limit: u8) {
         let tail = self.tail();
         let earliest = self
             .groups
@@ -507,15 +576,18 @@ impl World {
                 (Start::At(at), at)
             }
         };
-        let kind = if exclusive {
+        let mut kind = if exclusive {
             GroupOptions::exclusive()
         } else {
             GroupOptions::shared()
         };
+        if limit > 0 {
+            kind = kind.max_deliveries(limit);
+        }
         let name = format!("group {}", self.made);
         self.made += 1;
         match self.queue.create_group(&name, kind.start(start)) {
-            Ok(_) => self.note_group(&name, exclusive, at),
+            Ok(_) => self.note_group(&name, exclusive, limit, at),
             Err(error) => {
                 assert_eq!(error, GroupError::Full { max: 4 });
                 assert_eq!(self.groups.iter().flatten().count(), 4);
@@ -602,6 +674,12 @@ impl World {
                 .unwrap();
             assert_eq!(group.closing, model.closing);
             assert_eq!(group.floor, model.floor(tail), "floor of {model:?}");
+            let parked = model
+                .fates
+                .values()
+                .filter(|fate| **fate == Fate::Parked)
+                .count() as u64;
+            assert_eq!(group.dead, parked, "parked of {model:?}");
             if !model.exclusive {
                 let held = model
                     .fates
@@ -643,7 +721,16 @@ impl World {
                 open,
             } => self.claim_batch(consumer, max, open),
             Op::Settle { held, how } => self.settle(held, how),
-            Op::AddGroup { exclusive, start } => self.add_group(exclusive, start),
+            Op::Decide {
+                group,
+                which,
+                again,
+            } => self.decide(group, which, again),
+            Op::AddGroup {
+                exclusive,
+                start,
+                limit,
+            } => self.add_group(exclusive, start, limit),
             Op::DeleteGroup { group } => self.delete_group(group),
             Op::AddConsumer { group } => self.add_consumer(group),
             Op::DropConsumer { consumer } => self.drop_consumer(consumer),
