@@ -35,6 +35,7 @@ on_every_backing![
     an_exclusive_group_parks_in_order,
     an_exclusive_successor_sees_what_is_parked,
     a_cumulative_ack_leaves_parked_messages_alone,
+    a_retried_message_never_makes_order_skip_ahead,
     a_lossy_queue_drops_parked_messages_and_says_so,
     options_out_of_range_are_refused,
 ];
@@ -296,6 +297,23 @@ fn a_cumulative_ack_leaves_parked_messages_alone(backing: Backing) {
     assert_eq!(take(&successor), b"bad");
     nothing_left(&successor);
     assert_eq!(jobs(queue).lag, 0);
+}
+
+/// Found by the model: order had restarted below a parked message, and retrying that moved the position past what was to come
+/// first.
+fn a_retried_message_never_makes_order_skip_ahead(backing: Backing) {
+    let Place { queue, .. } = &queue(backing, &small());
+    let group = queue
+        .create_group("jobs", GroupOptions::exclusive())
+        .unwrap();
+    let consumer = group.consumer().unwrap();
+    queue.producer().unwrap().publish_batch(["a", "b"]).unwrap();
+    let (a, b) = (consumer.try_recv().unwrap(), consumer.try_recv().unwrap());
+    b.reject("no").unwrap();
+    a.nack().unwrap();
+    group.retry(1).unwrap();
+    assert_eq!(take(&consumer), b"a");
+    assert_eq!(take(&consumer), b"b");
 }
 
 fn a_lossy_queue_drops_parked_messages_and_says_so(backing: Backing) {

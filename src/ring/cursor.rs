@@ -164,7 +164,7 @@ impl Ring {
             match self.noted(c.group, sequence).1 {
                 ClaimState::Dead => c.parked.push(sequence),
                 ClaimState::Done if sequence == c.settled => self.settle_until(c, sequence + 1),
-                ClaimState::Ready => self.rewind(c, sequence, 0),
+                ClaimState::Ready if sequence < c.position => self.rewind(c, sequence, 0),
                 _ => {}
             }
         }
