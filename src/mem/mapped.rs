@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 
-use crate::sys::ForkGuard;
+use crate::sys::{self, ForkGuard};
 
 /// How a file is mapped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +36,10 @@ impl Mapped {
         if access.populate {
             options.populate();
         }
-        let mapped = Self::new(options.map_raw(file)?)?;
+        // A child forked between the two calls that map and that keep the mapping from children has it all the same, and
+        // with it the open file: not the one whose locks say that we live.
+        let again = sys::open_again(file);
+        let mapped = Self::new(options.map_raw(again.as_ref().unwrap_or(file))?)?;
         #[cfg(target_os = "linux")]
         if access.huge_pages {
             // A hint: a kernel or file system without huge pages refuses it, and nothing is lost.

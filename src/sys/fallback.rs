@@ -58,6 +58,11 @@ pub fn allocate(file: &File, length: u64) -> io::Result<()> {
     file.set_len(length)
 }
 
+/// Not to be had.
+pub fn open_again(_file: &File) -> Option<File> {
+    None
+}
+
 /// Not to be had; a named temporary file serves instead.
 pub fn open_unnamed(_directory: &Path, _mode: u32) -> io::Result<File> {
     unsupported()

@@ -80,6 +80,12 @@ pub fn allocate(file: &File, length: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Opens the same file once more, to read and write, with locks of its own. `None` where that cannot be, as without `/proc`.
+pub fn open_again(file: &File) -> Option<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    File::options().read(true).write(true).open(path).ok()
+}
+
 /// Creates a file without a name in `directory`: it vanishes with its last user unless it is given one.
 pub fn open_unnamed(directory: &Path, mode: u32) -> io::Result<File> {
     let path = CString::new(directory.as_os_str().as_bytes())?;

@@ -10,7 +10,7 @@ mod own_file;
 #[cfg(all(target_os = "linux", not(slipring_fallback)))]
 pub use linux::{
     allocate, boot_id, filesystem_without_locks, futex_wait, futex_wake, link_unnamed, lock_byte,
-    open_unnamed, unlock_byte, wiped_on_fork,
+    open_again, open_unnamed, unlock_byte, wiped_on_fork,
 };
 #[cfg(all(target_os = "linux", not(slipring_fallback)))]
 pub use own_file::OwnFile;

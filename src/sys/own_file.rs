@@ -43,8 +43,8 @@ impl OwnFile {
     /// Those of `open`; whatever keeps the handlers from being set up.
     pub fn open(open: impl Fn() -> io::Result<File>) -> io::Result<Self> {
         set_up()?;
-        // Bound: 100 turns of 1 ms. Whoever forks without end gets a file that some child may share.
-        let mut turns = 1..=100;
+        // Bound: 1000 turns of 1 ms. Whoever forks without a pause gets a file that some child may share.
+        let mut turns = 1..1000;
         loop {
             let last = turns.next().is_none();
             // ORDERING: SeqCst; with the stores of `list` and `before`: either the child finds the file listed, or we
