@@ -70,7 +70,7 @@ fn children_forked_while_other_threads_open_files_keep_nothing_alive() {
     let dir = directory(Backing::Tmpfs);
     let path = dir.path().join("queue");
     let queue = small().create(&path).unwrap();
-    for _ in 0..5 {
+    for _ in 0..10 {
         let mut parent = spawn_child("parent of many", &path, &[]);
         let mut children = Vec::new();
         loop {

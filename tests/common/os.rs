@@ -38,6 +38,14 @@ pub fn wait_for(pid: libc::pid_t) -> libc::c_int {
     status
 }
 
+/// Waits until all threads of a child have ended, and leaves it a zombie.
+pub fn wait_for_zombie(kid: &Kid) {
+    let mut info = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOWAIT;
+    let ended = unsafe { libc::waitid(libc::P_PID, kid.0.id(), &raw mut info, flags) };
+    assert_eq!(ended, 0);
+}
+
 pub fn signal(pid: libc::pid_t, signal: libc::c_int) {
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "signal to {pid}");
 }
