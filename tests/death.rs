@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use common::{Backing, Kid, MINUTE, directory, say, spawn_child, take, watchdog};
 use os::{
     PID_NAMESPACE, fork, may, signal, sleep_for_ever, spawn_under, state_of, until, wait_for,
+    wait_for_zombie,
 };
 use slipring::{ClaimError, GroupOptions, Options, PublishError, Queue};
 use trace::Tracee;
