@@ -13,16 +13,19 @@ use zerocopy::IntoBytes;
 use crate::error::{OpenError, OpenErrorKind};
 use crate::layout::FileHeader;
 use crate::layout::header::{FILE_HEADER_BYTES, Verified};
-use crate::sys;
+use crate::sys::{self, OwnFile};
 
 /// A file that is being made.
 pub struct NewFile {
-    file: File,
+    file: OwnFile,
     target: PathBuf,
     /// Where it is meanwhile, if it could not be nameless.
-    temporary: Option<PathBuf>,
+    temporary: Option<Temporary>,
     size: u64,
 }
+
+/// A name that goes with this.
+struct Temporary(PathBuf);
 
 impl NewFile {
     /// Allocates the file and writes its header.
@@ -44,12 +47,11 @@ impl NewFile {
             return Err(OpenError::new(target, OpenErrorKind::AlreadyExists));
         }
         let directory = directory_of(target);
-        let (file, temporary) = match open_unnamed(directory, mode) {
+        let (file, temporary) = match OwnFile::open(|| open_unnamed(directory, mode)) {
             Ok(file) => (file, None),
             Err(error) if has_no_unnamed_files(&error) => {
-                let (file, path) =
-                    open_temporary(target, mode).map_err(fail("creating the file"))?;
-                (file, Some(path))
+                let (file, name) = open_temporary(target).map_err(fail("creating the file"))?;
+                (file, Some(name))
             }
             Err(error) => return Err(fail("creating the file")(error)),
         };
@@ -85,43 +87,33 @@ impl NewFile {
     }
 
     /// Syncs it and gives it its name, unless that is taken.
-    pub fn publish(self) -> Result<File, OpenError> {
+    pub fn publish(self) -> Result<OwnFile, OpenError> {
         let fail = |operation| {
             let (target, size) = (&self.target, self.size);
             move |source| OpenError::new(target, OpenErrorKind::from_io(operation, size, source))
         };
         self.file.sync_all().map_err(fail("syncing the file"))?;
         // All that can fail comes before the name.
-        let file = self
-            .file
-            .try_clone()
-            .map_err(fail("duplicating the descriptor"))?;
         let directory =
             File::open(directory_of(&self.target)).map_err(fail("opening the directory"))?;
         match &self.temporary {
             None => sys::link_unnamed(&self.file, &self.target).map_err(fail("naming the file"))?,
-            Some(temporary) => {
-                std::fs::hard_link(temporary, &self.target).map_err(fail("naming the file"))?;
+            Some(Temporary(path)) => {
+                std::fs::hard_link(path, &self.target).map_err(fail("naming the file"))?;
             }
         }
         if let Err(error) = directory.sync_all() {
             let _left_behind = std::fs::remove_file(&self.target);
             return Err(fail("syncing the directory")(error));
         }
-        Ok(file)
-    }
-
-    fn remove_temporary(&mut self) {
-        if let Some(path) = self.temporary.take() {
-            // Nothing to be done if it fails; the name says what it is.
-            let _left_behind = std::fs::remove_file(path);
-        }
+        Ok(self.file)
     }
 }
 
-impl Drop for NewFile {
+impl Drop for Temporary {
     fn drop(&mut self) {
-        self.remove_temporary();
+        // Nothing to be done if it fails; the name says what it is.
+        let _left_behind = std::fs::remove_file(&self.0);
     }
 }
 
@@ -140,7 +132,7 @@ fn has_no_unnamed_files(error: &io::Error) -> bool {
             .is_some_and(|code| unnamed_refused.contains(&code))
 }
 
-fn open_temporary(target: &Path, mode: u32) -> io::Result<(File, PathBuf)> {
+fn open_temporary(target: &Path) -> io::Result<(OwnFile, Temporary)> {
     let name = target
         .file_name()
         .unwrap_or_default()
@@ -148,27 +140,27 @@ fn open_temporary(target: &Path, mode: u32) -> io::Result<(File, PathBuf)> {
         .into_owned();
     let id = u128::from_ne_bytes(sys::random_id()?);
     let path = target.with_file_name(format!(".{name}.{id:032x}.tmp"));
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&path)?;
-    Ok((file, path))
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    options.clone().create_new(true).open(&path)?;
+    let temporary = Temporary(path);
+    let file = OwnFile::open(|| options.open(&temporary.0))?;
+    Ok((file, temporary))
 }
 
 /// Opens a queue file and checks all that can be checked from outside.
-pub fn open(path: &Path, writable: bool) -> Result<(File, Verified), OpenError> {
+pub fn open(path: &Path, writable: bool) -> Result<(OwnFile, Verified), OpenError> {
     let fail = |operation| {
         move |source| OpenError::new(path, OpenErrorKind::from_io(operation, 0, source))
     };
     // Without O_NONBLOCK, opening a FIFO would wait for a writer.
-    let file = OpenOptions::new()
+    let mut options = OpenOptions::new();
+    options
         .read(true)
         .write(writable)
-        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY)
-        .open(path)
-        .map_err(|source| match source.raw_os_error() {
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY);
+    let file =
+        OwnFile::open(|| options.open(path)).map_err(|source| match source.raw_os_error() {
             Some(libc::ENXIO) => OpenError::new(
                 path,
                 OpenErrorKind::NotAFile {

@@ -14,8 +14,11 @@ use crate::participant::{Locks, is_alive};
 use crate::path;
 use crate::ring::{Observed, Ring};
 use crate::stats::Stats;
+use crate::sys::ForkGuard;
 
 /// A queue, looked at.
+///
+/// In a forked child it finds nothing; the child has to open the queue for itself.
 ///
 /// # Examples
 /// ```
@@ -36,6 +39,7 @@ pub struct Inspector {
     verified: Verified,
     /// Only asked who holds its locks.
     locks: Locks,
+    fork: ForkGuard,
 }
 
 /// What is at a sequence.
@@ -84,27 +88,35 @@ impl Inspector {
         let path = path::resolve(path.as_ref())?;
         let (file, verified) = file::open(&path, false)?;
         let size = verified.geometry.file_size();
-        let mem = Mem::map_read_only(&file, size).map_err(|source| {
+        let fail = |source| {
             OpenError::new(
                 &path,
                 OpenErrorKind::from_io("mapping the file", size, source),
             )
-        })?;
+        };
+        let mem = Mem::map_read_only(&file, size).map_err(fail)?;
         Ok(Self {
             ring: Ring::new(mem, verified.geometry),
             verified,
             locks: Locks::File(file),
+            fork: ForkGuard::get().map_err(fail)?,
         })
     }
 
     /// How the queue stands: as [`Queue::stats`](crate::Queue::stats).
     pub fn stats(&self) -> Stats {
+        if self.fork.is_child() {
+            return Stats::default();
+        }
         Stats::take(&self.ring, &self.verified, |id| is_alive(&self.locks, id))
     }
 
     /// What is at a sequence, without claiming it. The oldest message of a full ring counts as overwritten: a sole
     /// producer may be about to.
     pub fn peek(&self, sequence: u64) -> Peeked {
+        if self.fork.is_child() {
+            return Peeked::NotYet;
+        }
         let mut payload = Vec::new();
         match self.ring.observe(sequence, &mut payload) {
             Observed::Message(header) => {
@@ -132,6 +144,9 @@ impl Inspector {
 
     /// The next sequence to be taken.
     pub fn tail(&self) -> u64 {
+        if self.fork.is_child() {
+            return 0;
+        }
         self.ring.true_tail()
     }
 

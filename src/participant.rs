@@ -4,7 +4,6 @@
 //! one attachment; it leaves when the last of them is gone.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +14,7 @@ use crate::layout::{EntryState, GroupId, NAME_MAX, OwnedWord, OwnerId};
 use crate::mem::Event;
 use crate::ring::{Ring, Swept, Wake, cut};
 use crate::sync::Ordering;
-use crate::sys::{self, ForkGuard};
+use crate::sys::{self, ForkGuard, OwnFile};
 
 /// First lock byte: far beyond the end of any file.
 const LOCK_BASE: u64 = 1 << 62;
@@ -30,8 +29,8 @@ pub const VAIN_PER_PROBE: u32 = 32;
 /// Locks that end with their process: on bytes of the file, or, for a queue in heap memory, in a table.
 #[derive(Debug)]
 pub enum Locks {
-    /// OFD locks of this open file.
-    File(File),
+    /// OFD locks of this open file, which forked children do not share.
+    File(OwnFile),
     /// Bytes taken by any attachment, and those of this one.
     Heap(Arc<Mutex<BTreeSet<u64>>>, Mutex<BTreeSet<u64>>),
 }

@@ -3,9 +3,9 @@
 //! Relies on nothing of ours. `mem` builds its words from these types; nothing else names them.
 
 #[cfg(not(slipring_loom))]
-pub use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+pub use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(slipring_loom)]
-pub use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+pub use loom::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 
 #[cfg(not(slipring_loom))]
 pub use core::hint::spin_loop;

@@ -1,7 +1,8 @@
 //! The only door to the bytes of a queue: "the atomic word at this offset" and "copy bytes in or out".
 //!
-//! Relies on `sync` and `layout`. `ring` runs its protocol on a [`Mem`] and cannot tell a mapped file from heap memory
-//! or from the model checker's. Every access passes [`fault::point`], so a test can die or pause at each.
+//! Relies on `sync` and `layout`, and `mapped.rs` on `sys`, to know a forked child. `ring` runs its protocol on a [`Mem`]
+//! and cannot tell a mapped file from heap memory or from the model checker's. Every access passes [`fault::point`], so
+//! a test can die or pause at each.
 //!
 //! The rules, upheld by `ring` (invariants in `ring/mod.rs`):
 //! * no reference to plain bytes is ever made but for a payload pinned by a claim (I3) or a loan (I2);

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,6 +18,25 @@ pub fn futex_wait(_word: &AtomicU32, _expected: u32, timeout: Duration) -> bool 
 /// Nobody has to be woken: sleepers look again by themselves. Says that one was, so that nobody tries twice.
 pub fn futex_wake(_word: &AtomicU32, _count: i32) -> u64 {
     1
+}
+
+/// An open file. There are no locks that a forked child could share.
+#[derive(Debug)]
+pub struct OwnFile(File);
+
+impl OwnFile {
+    /// Opens it.
+    pub fn open(open: impl Fn() -> io::Result<File>) -> io::Result<Self> {
+        open().map(Self)
+    }
+}
+
+impl Deref for OwnFile {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
 }
 
 fn unsupported<T>() -> io::Result<T> {
@@ -41,6 +61,11 @@ pub fn byte_is_locked(_file: &File, _byte: u64) -> io::Result<bool> {
 /// Writes nothing: the file is only lengthened.
 pub fn allocate(file: &File, length: u64) -> io::Result<()> {
     file.set_len(length)
+}
+
+/// Not to be had.
+pub fn open_again(_file: &File) -> Option<File> {
+    None
 }
 
 /// Not to be had; a named temporary file serves instead.

@@ -7,13 +7,12 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::fcntl::{FallocateFlags, FcntlArg, fallocate, fcntl};
 use nix::sys::statfs::{self, FsType, fstatfs};
 
-use crate::sync::{AtomicU32, AtomicU64};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// Sleeps while `*word == expected`, at most `timeout`; false if it slept that long. May return early; the caller looks
 /// again.
@@ -88,6 +87,12 @@ pub fn allocate(file: &File, length: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Opens the same file once more, to read and write, with locks of its own. `None` where that cannot be, as without `/proc`.
+pub fn open_again(file: &File) -> Option<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    File::options().read(true).write(true).open(path).ok()
+}
+
 /// Creates a file without a name in `directory`: it vanishes with its last user unless it is given one.
 pub fn open_unnamed(directory: &Path, mode: u32) -> io::Result<File> {
     let path = CString::new(directory.as_os_str().as_bytes())?;
@@ -140,25 +145,36 @@ pub fn filesystem_without_locks(file: &File) -> Option<&'static str> {
     }
 }
 
-/// A word on a page that forked children find zeroed; one per process.
+/// A word on a page that forked children find zeroed; one per process. No lock: a child forked while another thread
+/// held it could never attach.
 pub fn wiped_on_fork() -> io::Result<&'static AtomicU64> {
-    static PAGE: Mutex<Option<&'static AtomicU64>> = Mutex::new(None);
-    let mut page = PAGE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(word) = *page {
-        return Ok(word);
+    static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
+    // ORDERING: Acquire; pairs with the exchange below; the page is set up.
+    let mut page = PAGE.load(Ordering::Acquire);
+    if page.is_null() {
+        let mine = new_wiped_page()?;
+        // ORDERING: AcqRel, or Acquire if another thread was quicker; as above.
+        match PAGE.compare_exchange(page, mine, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => page = mine,
+            Err(first) => {
+                page = first;
+                // SAFETY: exactly the mapping just made, and nobody has seen it.
+                unsafe { libc::munmap(mine.cast(), PAGE_SIZE) };
+            }
+        }
     }
-    let word = new_wiped_page()?;
-    *page = Some(word);
-    Ok(word)
+    // SAFETY: a zeroed, aligned page that is never unmapped and only ever accessed as this atomic.
+    Ok(unsafe { &*page })
 }
 
-fn new_wiped_page() -> io::Result<&'static AtomicU64> {
-    const SIZE: usize = 4096;
+const PAGE_SIZE: usize = 4096;
+
+fn new_wiped_page() -> io::Result<*mut AtomicU64> {
     // SAFETY: asks for a new anonymous mapping anywhere.
     let start = unsafe {
         libc::mmap(
             ptr::null_mut(),
-            SIZE,
+            PAGE_SIZE,
             libc::PROT_READ | libc::PROT_WRITE,
             libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
             -1,
@@ -169,9 +185,8 @@ fn new_wiped_page() -> io::Result<&'static AtomicU64> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: exactly the mapping just made.
-    if unsafe { libc::madvise(start, SIZE, libc::MADV_WIPEONFORK) } != 0 {
+    if unsafe { libc::madvise(start, PAGE_SIZE, libc::MADV_WIPEONFORK) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: a zeroed, aligned page that is never unmapped and only ever accessed as this atomic.
-    Ok(unsafe { AtomicU64::from_ptr(start.cast()) })
+    Ok(start.cast())
 }

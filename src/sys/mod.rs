@@ -6,17 +6,21 @@
 #[cfg(all(target_os = "linux", not(slipring_fallback)))]
 mod linux;
 #[cfg(all(target_os = "linux", not(slipring_fallback)))]
+mod own_file;
+#[cfg(all(target_os = "linux", not(slipring_fallback)))]
 pub use linux::{
     allocate, boot_id, byte_is_locked, filesystem_without_locks, futex_wait, futex_wake,
-    link_unnamed, lock_byte, open_unnamed, unlock_byte, wiped_on_fork,
+    link_unnamed, lock_byte, open_again, open_unnamed, unlock_byte, wiped_on_fork,
 };
+#[cfg(all(target_os = "linux", not(slipring_fallback)))]
+pub use own_file::OwnFile;
 
 #[cfg(any(not(target_os = "linux"), slipring_fallback))]
 mod fallback;
 #[cfg(any(not(target_os = "linux"), slipring_fallback))]
 pub use fallback::{
-    allocate, boot_id, byte_is_locked, filesystem_without_locks, futex_wait, futex_wake,
-    link_unnamed, lock_byte, open_unnamed, unlock_byte, wiped_on_fork,
+    OwnFile, allocate, boot_id, byte_is_locked, filesystem_without_locks, futex_wait, futex_wake,
+    link_unnamed, lock_byte, open_again, open_unnamed, unlock_byte, wiped_on_fork,
 };
 
 mod clock;
