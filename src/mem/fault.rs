@@ -1,24 +1,62 @@
-//! Numbered crash points: every access to the mapping passes [`point`].
+//! Numbered crash points: every access to the mapping passes here.
 //!
 //! Compiled to nothing without the feature `crash-points`. With it, a test installs a hook on its thread and is called
-//! with 0, 1, 2, ... at each access; the hook may unwind (die there) or block (be paused there).
+//! with 0, 1, 2, ... before each access. The hook may do what others do meanwhile (be paused there), or call [`die`] and
+//! unwind (die there). What is dropped while unwinding runs code that no dead process runs; so a dead thread is cut off:
+//! its words are words of its own that read zero, its copies go nowhere and come from nowhere, until [`revive`].
 
-#[cfg(not(feature = "crash-points"))]
-/// Does nothing in this build.
-#[inline(always)]
-pub fn point() {}
+#[cfg(all(feature = "crash-points", not(slipring_loom)))]
+pub use hook::{die, event, install, remove, revive, touches, word};
+#[cfg(not(all(feature = "crash-points", not(slipring_loom))))]
+pub use nothing::{event, touches, word};
 
-#[cfg(feature = "crash-points")]
-pub use hook::{install, point, remove};
+#[cfg(not(all(feature = "crash-points", not(slipring_loom))))]
+mod nothing {
+    use crate::sync::{AtomicU32, AtomicU64};
 
-#[cfg(feature = "crash-points")]
+    /// The word itself.
+    #[inline(always)]
+    pub fn word(real: &AtomicU64) -> &AtomicU64 {
+        real
+    }
+
+    /// The event itself.
+    #[inline(always)]
+    pub fn event(real: &AtomicU32) -> &AtomicU32 {
+        real
+    }
+
+    /// True.
+    #[inline(always)]
+    pub fn touches() -> bool {
+        true
+    }
+}
+
+#[cfg(all(feature = "crash-points", not(slipring_loom)))]
 mod hook {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
+
+    use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
     type Hook = Box<dyn FnMut(u64)>;
 
+    /// More accesses than any destructor makes; a loop that makes them would not end.
+    const MOST_WHEN_DEAD: u64 = 100_000;
+
+    /// What a dead thread has instead of the mapping.
+    #[derive(Default)]
+    struct Nowhere {
+        word: AtomicU64,
+        event: AtomicU32,
+    }
+
     thread_local! {
         static HOOK: RefCell<Option<(u64, Hook)>> = const { RefCell::new(None) };
+        /// How many accesses this thread has made since it died.
+        static DEAD: Cell<Option<u64>> = const { Cell::new(None) };
+        /// Leaked, so that words of any lifetime can stand for it; a few bytes for each thread that dies.
+        static NOWHERE: &'static Nowhere = Box::leak(Box::default());
     }
 
     /// Calls `hook` with the number of each access this thread makes from now on.
@@ -32,13 +70,55 @@ mod hook {
             .map_or(0, |(count, _)| count)
     }
 
-    /// One access.
-    pub fn point() {
+    /// From now on this thread touches nothing.
+    pub fn die() {
+        DEAD.set(Some(0));
+    }
+
+    /// It does again.
+    pub fn revive() {
+        DEAD.set(None);
+    }
+
+    /// One access: true if it is to be made.
+    #[expect(
+        clippy::panic,
+        reason = "in a test only: what would not end in a dead thread has to be heard of"
+    )]
+    pub fn touches() -> bool {
         // The hook is taken out while it runs: it may unwind, and then it is gone, as a dead process' should be.
         let taken = HOOK.with_borrow_mut(Option::take);
         if let Some((count, mut hook)) = taken {
             hook(count);
             HOOK.with_borrow_mut(|slot| *slot = Some((count + 1, hook)));
         }
+        let Some(made) = DEAD.get() else {
+            return true;
+        };
+        if made == MOST_WHEN_DEAD {
+            panic!("slipring: {made} accesses of a dead thread: a loop that does not end");
+        }
+        DEAD.set(Some(made + 1));
+        false
+    }
+
+    /// The word to access: the real one, or the dead one's.
+    pub fn word(real: &AtomicU64) -> &AtomicU64 {
+        if touches() {
+            return real;
+        }
+        let word = &NOWHERE.with(|nowhere| *nowhere).word;
+        word.store(0, Ordering::Relaxed);
+        word
+    }
+
+    /// The same for an event.
+    pub fn event(real: &AtomicU32) -> &AtomicU32 {
+        if touches() {
+            return real;
+        }
+        let event = &NOWHERE.with(|nowhere| *nowhere).event;
+        event.store(0, Ordering::Relaxed);
+        event
     }
 }

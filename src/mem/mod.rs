@@ -1,7 +1,7 @@
 //! The only door to the bytes of a queue: "the atomic word at this offset" and "copy bytes in or out".
 //!
 //! Relies on `sync` and `layout`, and `mapped.rs` on `sys`, to know a forked child. `ring` runs its protocol on a [`Mem`]
-//! and cannot tell a mapped file from heap memory or from the model checker's. Every access passes [`fault::point`], so
+//! and cannot tell a mapped file from heap memory or from the model checker's. Every access passes [`fault`], so
 //! a test can die or pause at each.
 //!
 //! The rules, upheld by `ring` (invariants in `ring/mod.rs`):
@@ -41,8 +41,8 @@ pub struct Word<'a> {
 
 impl Word<'_> {
     #[inline]
-    fn touch(self) -> Self {
-        fault::point();
+    fn touch(mut self) -> Self {
+        self.word = fault::word(self.word);
         #[cfg(slipring_loom)]
         self.order.store(0, Ordering::Relaxed);
         self
@@ -130,15 +130,13 @@ impl<'a> Event<'a> {
     #[inline]
     #[must_use]
     pub fn load(self, ordering: Ordering) -> u32 {
-        fault::point();
-        self.0.load(ordering)
+        fault::event(self.0).load(ordering)
     }
 
     /// Adds one, so that nobody who read it before falls asleep.
     #[inline]
     pub fn bump(self, ordering: Ordering) {
-        fault::point();
-        self.0.fetch_add(1, ordering);
+        fault::event(self.0).fetch_add(1, ordering);
     }
 
     /// The word itself, for the kernel.

@@ -1,0 +1,202 @@
+//! Goal: whoever dies, before whatever access to the file, in whatever operation, and whoever dies sweeping after it:
+//! nothing published is lost, nothing acked comes again, nothing of the dead stays, everybody else goes on.
+//! Method: each operation runs once for every access it makes, and its participant dies there; then, for each of those
+//! deaths, a sweeper dies at each of its own accesses. Another one sweeps, and all is checked: the words of the file
+//! against the invariants, deliveries against a ledger, and three laps of work of survivors and a newcomer. Trials that
+//! leave the same bytes and the same ledger behind have the same future, and are checked once.
+
+#![cfg(feature = "crash-points")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    missing_docs,
+    reason = "a test may fail loudly"
+)]
+
+mod common;
+mod enumerate;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use common::{MINUTE, watchdog};
+use enumerate::ledger::Ledger;
+use enumerate::operations::Operation;
+use enumerate::{At, Place, Stage, die_at, dies, for_every_operation};
+use slipring::Queue;
+
+/// What happens between the death and the sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meanwhile {
+    Nothing,
+    /// The survivors go on first; and laps start over, the victim is participant 0, and who sweeps has just come.
+    OthersGoOn,
+}
+
+const MEANWHILE: [Meanwhile; 2] = [Meanwhile::Nothing, Meanwhile::OthersGoOn];
+
+/// What tells two stages apart.
+type Essence = (Vec<u8>, Ledger);
+
+/// One operation, one way, in one file.
+struct Trials {
+    operation: &'static Operation,
+    meanwhile: Meanwhile,
+    place: Rc<Place>,
+}
+
+/// Where a trial is, said if it fails.
+struct Here(&'static Operation, Meanwhile, u64, Option<u64>);
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Self(operation, meanwhile, point, sweep) = self;
+            eprintln!(
+                "OPERATION={:?}, {meanwhile:?}, death {point}, in the sweep {sweep:?}",
+                operation.name
+            );
+        }
+    }
+}
+
+impl Trials {
+    fn new(operation: &'static Operation, meanwhile: Meanwhile) -> Self {
+        let place = Place::new(operation.kind, meanwhile == Meanwhile::OthersGoOn);
+        Self {
+            operation,
+            meanwhile,
+            place: Rc::new(place),
+        }
+    }
+
+    fn others_go_on(&self) -> bool {
+        self.meanwhile == Meanwhile::OthersGoOn
+    }
+
+    /// The victim dies, if the operation has that point, and then, if asked, a sweeper. True if the last of them did.
+    fn run(&self, point: u64, sweep: Option<u64>) -> (Rc<Stage>, bool) {
+        let at = At::Dies(point);
+        let stage = Stage::new(&self.place, self.operation, at, self.others_go_on());
+        // Attached before the death, since attaching sweeps.
+        let attached =
+            (sweep.is_some() && !self.others_go_on()).then(|| self.place.open("sweeper"));
+        let mut died = dies(|| (self.operation.run)(&stage));
+        if self.others_go_on() {
+            stage.go_on();
+        }
+        if let Some(point) = sweep {
+            died = dies(|| {
+                let attached = attached;
+                die_at(point);
+                match attached {
+                    Some(sweeper) => drop(sweeper.sweep()),
+                    None => drop(self.place.open("newcomer")),
+                }
+            });
+        }
+        (stage, died)
+    }
+
+    /// Dies at every point of the operation. How many there were.
+    fn deaths(&self) -> u64 {
+        for point in 0.. {
+            let _here = Here(self.operation, self.meanwhile, point, None);
+            let (stage, died) = self.run(point, None);
+            stage.check(true);
+            if !died {
+                return point;
+            }
+        }
+        unreachable!()
+    }
+
+    /// Dies at every point, and then at every point of the sweep. How many pairs, and how many of them differed.
+    fn pairs(&self) -> (u64, usize) {
+        let (mut after_death, mut after_sweep) = (BTreeMap::new(), BTreeSet::new());
+        let mut pairs = 0;
+        for point in 0.. {
+            let (stage, died) = self.run(point, None);
+            if !died {
+                break;
+            }
+            let essence = stage.essence();
+            drop(stage);
+            pairs += *after_death
+                .entry(essence)
+                .or_insert_with(|| self.pairs_after(point, &mut after_sweep));
+        }
+        (pairs, after_sweep.len())
+    }
+
+    /// Dies at this point, and then at every point of the sweep. How many those were.
+    fn pairs_after(&self, point: u64, seen: &mut BTreeSet<Essence>) -> u64 {
+        for sweep in 0.. {
+            let _here = Here(self.operation, self.meanwhile, point, Some(sweep));
+            let (stage, died) = self.run(point, Some(sweep));
+            if seen.insert(stage.essence()) {
+                if self.others_go_on() {
+                    stage.go_on();
+                }
+                stage.check(true);
+            }
+            if !died {
+                return sweep;
+            }
+        }
+        unreachable!()
+    }
+}
+
+#[test]
+fn nothing_is_lost_wherever_a_participant_dies() {
+    let _watchdog = watchdog("deaths", 5 * MINUTE);
+    for_every_operation(
+        "deaths at each point, others going on before the sweep or after it",
+        |operation| {
+            let points = MEANWHILE.map(|meanwhile| Trials::new(operation, meanwhile).deaths());
+            let least = points[0].min(points[1]);
+            assert!(
+                least >= operation.points,
+                "{}: {least} points, there were {}",
+                operation.name,
+                operation.points
+            );
+            format!("{} and {} points", points[0], points[1])
+        },
+    );
+}
+
+#[test]
+fn nothing_is_lost_wherever_a_sweeper_dies_after_that() {
+    let _watchdog = watchdog("deaths and deaths in the sweep", 5 * MINUTE);
+    for_every_operation("pairs of a death and a death in the sweep", |operation| {
+        let pairs = MEANWHILE.map(|meanwhile| Trials::new(operation, meanwhile).pairs());
+        let [(first, differing), (second, also)] = pairs;
+        format!("{} pairs, {} different", first + second, differing + also)
+    });
+}
+
+/// Creating a queue makes no file before it is whole.
+#[test]
+fn a_creator_that_dies_leaves_no_file() {
+    let dir = common::directory(common::Backing::Tmpfs);
+    let path = dir.path().join("queue");
+    let mut points = 0;
+    while dies(|| {
+        die_at(points);
+        drop(Queue::options().capacity(4).create(&path).unwrap());
+    }) {
+        points += 1;
+        // Attaching to it, which comes last, is an operation of its own.
+        if path.exists() {
+            assert_eq!(Queue::open(&path).unwrap().groups().len(), 1);
+            std::fs::remove_file(&path).unwrap();
+        }
+        assert_eq!(dir.path().read_dir().unwrap().count(), 0);
+    }
+    assert!(points > 50, "{points}");
+}
