@@ -30,6 +30,8 @@ pub struct Consumer {
     pub(crate) attachment: Arc<Attachment>,
     pub(crate) group: GroupId,
     pub(crate) terms: Terms,
+    /// A message delivered more often than this is dead.
+    pub(crate) last_attempt: u8,
     strategy: WaitStrategy,
     /// Padded: consumers of several threads may lie side by side.
     pub(crate) mode: CachePadded<RefCell<Mode>>,
@@ -75,6 +77,7 @@ impl Consumer {
         };
         let dead_queue = DeadQueue::of(ring, group);
         Self {
+            last_attempt: ring.terms(group).last_attempt(),
             terms: ring.terms(group),
             attachment,
             group,

@@ -33,46 +33,55 @@ pub struct Delivery<'c> {
 /// A message as it came out of the queue.
 pub(crate) struct Received<'c> {
     pub(crate) header: SlotHeader,
-    bytes: Bytes<'c>,
+    /// All its bytes, in the queue; unless there is a copy, since the claim can be taken away.
+    in_place: &'c [u8],
+    copy: Option<Box<[u8]>>,
     /// Where the payload starts: behind what a dead-letter queue puts in front.
     payload: usize,
 }
 
-/// Its bytes.
-pub(crate) enum Bytes<'c> {
-    /// In the queue.
-    InPlace(&'c [u8]),
-    /// A copy, since the claim can be taken away.
-    Copied(Vec<u8>),
-}
-
 impl<'c> Received<'c> {
-    pub(crate) fn new(header: SlotHeader, bytes: Bytes<'c>) -> Self {
-        let mut received = Self {
+    #[inline]
+    pub(crate) fn in_place(header: SlotHeader, bytes: &'c [u8]) -> Self {
+        Self {
             header,
-            bytes,
-            payload: 0,
-        };
-        if header.flags & SlotHeader::DEAD_LETTER != 0 {
-            received.payload = DeadLetter::split(received.stored()).map_or(0, |(_, at)| at);
+            in_place: bytes,
+            copy: None,
+            payload: payload_start(&header, bytes),
         }
-        received
+    }
+
+    pub(crate) fn copied(header: SlotHeader, bytes: Vec<u8>) -> Self {
+        Self {
+            header,
+            in_place: &[],
+            payload: payload_start(&header, &bytes),
+            copy: Some(bytes.into()),
+        }
     }
 
     /// All bytes that are in the queue.
+    #[inline]
     pub(crate) fn stored(&self) -> &[u8] {
-        match &self.bytes {
-            Bytes::InPlace(bytes) => bytes,
-            Bytes::Copied(bytes) => bytes,
-        }
+        self.copy.as_deref().unwrap_or(self.in_place)
     }
 
+    #[inline]
     fn payload(&self) -> &[u8] {
         self.stored().get(self.payload..).unwrap_or_default()
     }
 }
 
+#[inline]
+fn payload_start(header: &SlotHeader, stored: &[u8]) -> usize {
+    if header.flags & SlotHeader::DEAD_LETTER == 0 {
+        return 0;
+    }
+    DeadLetter::split(stored).map_or(0, |(_, start)| start)
+}
+
 impl<'c> Delivery<'c> {
+    #[inline]
     pub(crate) fn new(consumer: &'c Consumer, handed: Handed, received: Received<'c>) -> Self {
         Self {
             consumer,
@@ -240,7 +249,7 @@ impl<'c> Delivery<'c> {
     }
 
     fn fail(&mut self) -> Result<(), AckError> {
-        if self.delivery_count() < self.consumer.terms.last_attempt() {
+        if self.delivery_count() < self.consumer.last_attempt {
             return self.end(Some(Settle::Nack));
         }
         self.bury(Cause::TooManyDeliveries, "")

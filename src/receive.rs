@@ -5,7 +5,7 @@ use std::time::Duration;
 use zerocopy::IntoBytes;
 
 use crate::consumer::{Consumer, Mode};
-use crate::delivery::{Bytes, Delivery, Received};
+use crate::delivery::{Delivery, Received};
 use crate::error::{AckError, ClaimError};
 use crate::layout::geometry::{group, slot};
 use crate::layout::{Offset, SegmentPointer, SlotHeader};
@@ -15,29 +15,50 @@ use crate::sys;
 
 impl Consumer {
     /// Makes a guard of an opened claim. `None`: it was not to be handed over, or has been lost meanwhile.
+    #[inline]
     pub(crate) fn deliver(&self, handed: Handed) -> Option<Result<Delivery<'_>, ClaimError>> {
-        let attempt = handed.claim.attempt;
+        let Claim { sequence, attempt } = handed.claim;
+        if self.terms.ack_timeout_ms > 0 || attempt > self.last_attempt {
+            return self.deliver_or_bury(handed);
+        }
+        Some(match self.read(sequence) {
+            Ok((header, bytes)) => Ok(self.hand_over(handed, Received::in_place(header, bytes))),
+            Err(damage) => Err(self.skip(handed, damage)),
+        })
+    }
+
+    #[inline]
+    fn hand_over<'c>(&'c self, handed: Handed, received: Received<'c>) -> Delivery<'c> {
+        self.bump(|counts| {
+            counts.delivered += 1;
+            counts.redelivered += u64::from(handed.claim.attempt > 1);
+        });
+        Delivery::new(self, handed, received)
+    }
+
+    /// A damaged message is told once, and counted as lost: given back, it would come first for ever.
+    #[cold]
+    fn skip(&self, handed: Handed, damage: Damage) -> ClaimError {
+        let _told = self.end(handed, Some(Settle::Ack));
+        let lost = self.ring().group_word(self.group, group::LOST);
+        // ORDERING: Relaxed; a counter.
+        lost.add(1, Ordering::Relaxed);
+        ClaimError::Corrupt(damage.into())
+    }
+
+    /// In groups whose claims can be taken away, and for messages delivered too often.
+    #[inline(never)]
+    fn deliver_or_bury(&self, handed: Handed) -> Option<Result<Delivery<'_>, ClaimError>> {
         let received = match self.receive(handed) {
             Ok(received) => received?,
-            Err(damage) => {
-                // Told once, and counted as lost: given back, it would come first for ever.
-                let _told = self.end(handed, Some(Settle::Ack));
-                let lost = self.ring().group_word(self.group, group::LOST);
-                // ORDERING: Relaxed; a counter.
-                lost.add(1, Ordering::Relaxed);
-                return Some(Err(ClaimError::Corrupt(damage.into())));
-            }
+            Err(damage) => return Some(Err(self.skip(handed, damage))),
         };
-        if attempt > self.terms.last_attempt() {
+        if handed.claim.attempt > self.last_attempt {
             let deliveries = self.terms.max_deliveries;
             let _lost = self.bury(handed, &received, deliveries, Cause::TooManyDeliveries, "");
             return None;
         }
-        self.bump(|counts| {
-            counts.delivered += 1;
-            counts.redelivered += u64::from(attempt > 1);
-        });
-        Some(Ok(Delivery::new(self, handed, received)))
+        Some(Ok(self.hand_over(handed, received)))
     }
 
     /// The message of an opened claim: in place, or, where the claim can be taken away, a copy. `None`: it was taken away.
@@ -45,19 +66,17 @@ impl Consumer {
         let Claim { sequence, .. } = handed.claim;
         if self.terms.ack_timeout_ms == 0 {
             let (header, bytes) = self.read(sequence)?;
-            return Ok(Some(Received::new(header, Bytes::InPlace(bytes))));
+            return Ok(Some(Received::in_place(header, bytes)));
         }
         let mut copy = Vec::new();
         let seen = self.ring().copy_message(sequence, &mut copy);
-        if !self
-            .ring()
-            .still_holds(self.group, self.attachment.me(), handed.claim)
-        {
+        let me = self.attachment.me();
+        if !self.ring().still_holds(self.group, me, handed.claim) {
             self.lose();
             return Ok(None);
         }
         match seen {
-            Observed::Message(header) => Ok(Some(Received::new(header, Bytes::Copied(copy)))),
+            Observed::Message(header) => Ok(Some(Received::copied(header, copy))),
             _ => Err(Damage {
                 offset: self.ring().geometry().slot(sequence),
                 found: sequence,
@@ -66,11 +85,16 @@ impl Consumer {
         }
     }
 
+    #[inline]
     pub(crate) fn begin_lease(&self, claim: Claim, open: bool) {
-        let timeout = self.terms.ack_timeout_ms;
-        if timeout == 0 {
-            return;
+        if self.terms.ack_timeout_ms > 0 {
+            self.begin_lease_now(claim, open);
         }
+    }
+
+    #[inline(never)]
+    fn begin_lease_now(&self, claim: Claim, open: bool) {
+        let timeout = self.terms.ack_timeout_ms;
         let now = sys::monotonic_ms();
         let ring = self.ring();
         let deadline = now.saturating_add(timeout);
