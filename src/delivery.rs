@@ -249,7 +249,8 @@ impl<'c> Delivery<'c> {
     }
 
     fn fail(&mut self) -> Result<(), AckError> {
-        if self.delivery_count() < self.consumer.last_attempt {
+        let limit = self.consumer.terms.max_deliveries;
+        if limit == 0 || self.delivery_count() < limit {
             return self.end(Some(Settle::Nack));
         }
         self.bury(Cause::TooManyDeliveries, "")
