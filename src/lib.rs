@@ -33,7 +33,8 @@
 //! |---|---|
 //! | a producer dies | its message is there whole, or not at all |
 //! | a consumer dies | its unacked messages go to another consumer of the group, with a higher delivery count |
-//! | a process is paused | what it holds stays its own |
+//! | a message cannot be handled | after as many deliveries as its group allows it goes to a dead-letter queue, or is parked |
+//! | a process is paused | what it holds stays its own; in a group with an ack time-out its claims go to others |
 //! | all die, the file is opened again | everything published and not acked is there |
 //! | the queue is full | what the queue was created with: wait, reject, or drop the oldest and count it |
 //! | the file is damaged | an error that says where |

@@ -40,14 +40,15 @@ use crate::{Consumer, Producer, path, sys};
 ///
 /// # Crash safety
 /// A process that dies leaves its unacked messages to others, and its place in the queue is cleared by whoever notices: who
-/// attaches, calls [`sweep`](Self::sweep), or waits in vain, which takes about 100 ms at most. Processes that only ever
-/// `try_` notice nothing.
+/// attaches, calls [`sweep`](Self::sweep), waits (all of them together look every 50 ms), is stuck behind the dead one (at
+/// once), or has tried 32 times in vain. `docs/crash.md` lists every window in which a process can die.
 ///
 /// # Forks
-/// The mapping is not inherited. In a forked child every operation that can fail does so with a `Forked` error, and those that
-/// cannot find nothing; it has to open the queue for itself. A payload or reservation that the parent had open may not be touched there. And a limit: a child that
-/// neither exits nor executes another program shares its parent's lock, so if the parent dies, it counts as alive until the
-/// child is gone too.
+/// Neither the mapping nor the lock that says who lives is inherited. In a forked child every operation that can fail does
+/// so with a `Forked` error, and those that cannot find nothing; it has to open the queue for itself. A payload or
+/// reservation that the parent had open may not be touched there. And a limit: a child made by a raw `clone` system call,
+/// rather than by `fork`, shares its parent's lock until it exits or executes another program; if the parent dies before,
+/// it counts as alive until then. So does a child of a process with more than 1024 queues open, for those beyond.
 #[derive(Clone, Debug)]
 pub struct Queue {
     attachment: Arc<Attachment>,

@@ -568,6 +568,29 @@ fn pages_point_to_what_exists() {
     nothing(&found, "correct the link or the file's name");
 }
 
+/// The page on crashes names the test that shows each claim.
+#[test]
+fn tests_that_pages_name_exist() {
+    let tests: String = files(&["tests", "cli/tests", "loom-tests/tests", "soak"], &["rs"])
+        .into_iter()
+        .map(|text| text.raw)
+        .collect();
+    let mut found = Vec::new();
+    for text in prose() {
+        for (at, line) in unfenced(&text.raw) {
+            let names = line.split('`').skip(1).step_by(2).filter(|quoted| {
+                // Words of a sentence; fields and options have fewer.
+                quoted.matches('_').count() >= 3
+                    && quoted.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+            });
+            for name in names.filter(|name| !tests.contains(&format!("fn {name}("))) {
+                found.push(format!("{}:{}: no test {name}", text.path, at + 1));
+            }
+        }
+    }
+    nothing(&found, "name the test as it is called");
+}
+
 #[test]
 fn comments_point_to_pages_that_exist() {
     let found = places(&rust(&ALL_RUST), |text, raw, _| {
