@@ -4,7 +4,7 @@
 //! paused, before its n-th access to the file. All of it happens on one thread: each participant has an open file of its
 //! own, so its lock goes when that is closed, as it does at a death; and a dead one's destructors touch nothing
 //! (`mem::fault`).
-#![allow(dead_code, reason = "each test file uses some of it")]
+#![allow(dead_code, unused_imports, reason = "each test file uses some of it")]
 
 mod check;
 pub mod ledger;
