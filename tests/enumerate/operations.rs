@@ -92,6 +92,7 @@ pub static OPERATIONS: &[Operation] = &[
     operation("exclusive hand over", Both, 1, hand_over),
     among_the_dead(operation("exclusive take over", Both, 1, take_over)),
     among_the_dead(operation("sweep", Both, 1, sweep)),
+    among_the_dead(operation("work beside the dead", Both, 1, work_beside_dead)),
 ];
 
 /// Long enough to sleep once.
@@ -508,15 +509,42 @@ fn sweep(s: &Rc<Stage>) {
     s.numbered(|| queue.sweep());
 }
 
-/// Somebody dies active in the exclusive group, with a batch half opened, with a loan, alone in an ephemeral group, and
-/// writing a slot.
+/// What is the victim's is as much like what is the dead one's as can be.
+fn work_beside_dead(s: &Rc<Stage>) {
+    s.others(true, &[DEFAULT]);
+    let queue = victim(s);
+    let consumer = queue.consumer().unwrap();
+    let log = queue.group(LOG).unwrap().consumer().unwrap();
+    s.others_publish(&[INLINE]);
+    let claimed = s.receive(DEFAULT, &consumer).unwrap();
+    let handed = s.receive(LOG, &log).unwrap();
+    someone_dies(s, &[INLINE, LARGE]);
+    let mut producer = queue.producer().unwrap();
+    let sent = s.numbered(|| {
+        s.ack(DEFAULT, claimed);
+        s.ack(LOG, handed);
+        s.publish(VICTIM, &mut producer, LARGE)
+    });
+    while let Some(delivery) = s.receive(LOG, &log) {
+        s.ack(LOG, delivery);
+    }
+    publish_at_last(s, &mut producer, sent);
+}
+
 fn leave_dead(s: &Rc<Stage>) {
     s.others(true, &[DEFAULT]);
-    s.others_publish(&[INLINE, LARGE, INLINE]);
+    someone_dies(s, &[INLINE, LARGE, INLINE]);
+    s.others(false, &[LOG]);
+}
+
+/// Somebody dies active in the exclusive group, if nobody was, with a batch half opened, with a loan, alone in an
+/// ephemeral group, and writing a slot behind these messages.
+fn someone_dies(s: &Rc<Stage>, lengths: &[usize]) {
+    s.others_publish(lengths);
     let died = dies(|| {
         let queue = s.place.open("dead");
         let log = queue.group(LOG).unwrap().consumer().unwrap();
-        let _handed = s.receive(LOG, &log).unwrap();
+        let _handed = s.receive(LOG, &log);
         let consumer = queue.consumer().unwrap();
         let mut claims = s.claim_several(DEFAULT, &consumer, 2).unwrap();
         let _opened = s.open(DEFAULT, &mut claims).unwrap();
@@ -535,5 +563,4 @@ fn leave_dead(s: &Rc<Stage>) {
         s.publish(DEAD, &mut producer, INLINE);
     });
     assert!(died);
-    s.others(false, &[LOG]);
 }
