@@ -72,10 +72,6 @@ impl Trials {
         }
     }
 
-    fn others_go_on(&self) -> bool {
-        self.meanwhile == Meanwhile::OthersGoOn
-    }
-
     /// The victim dies there; false if the operation does not get so far.
     fn death(&self, stage: &Rc<Stage>) -> bool {
         dies(|| (self.operation.run)(stage))

@@ -9,7 +9,7 @@ use slipring::{ClaimError, Consumer, GroupOptions, PublishError, Queue, Start, W
 
 use super::ledger::id_of;
 use super::stage::Stage;
-use super::{DEAD, DEFAULT, INLINE, Kind, LARGE, LOG, PARTICIPANTS, VICTIM, die, dies};
+use super::{BRIEF, DEAD, DEFAULT, INLINE, Kind, LARGE, LOG, PARTICIPANTS, VICTIM, die, dies};
 
 /// One thing a participant does.
 pub struct Operation {
@@ -85,6 +85,7 @@ pub static OPERATIONS: &[Operation] = &[
     making_groups(operation("an ephemeral group's life", Both, 94, ephemeral)),
     operation("delete a group", Both, 22, |s| delete(s, &[DEFAULT])),
     operation("delete a group with members", Both, 17, |s| delete(s, &[DEFAULT, LOG])),
+    operation("join a brief group", Both, 42, join_brief),
     operation("leave a deleted group", Both, 16, leave_deleted),
     operation("exclusive receive and ack", Both, 23, exclusive),
     operation("exclusive ack out of order", Both, 11, exclusive_out_of_order),
@@ -403,6 +404,25 @@ fn delete(s: &Rc<Stage>, members: &[&'static str]) {
     s.others_publish(&[INLINE]);
     let queue = victim(s);
     s.numbered(|| s.delete_group(&queue, LOG));
+}
+
+/// While it is paused in here, others delete the group and put another one in its place.
+fn join_brief(s: &Rc<Stage>) {
+    s.others(true, &[DEFAULT, LOG]);
+    let others = s.others.borrow().queue.clone();
+    s.create_group(&others, BRIEF, GroupOptions::shared());
+    s.others_publish(&[INLINE]);
+    let queue = victim(s);
+    s.numbered(|| {
+        let Ok(group) = queue.group(BRIEF) else {
+            return;
+        };
+        if let Ok(consumer) = group.consumer()
+            && let Some(delivery) = s.receive(BRIEF, &consumer)
+        {
+            s.ack(BRIEF, delivery);
+        }
+    });
 }
 
 fn leave_deleted(s: &Rc<Stage>) {
