@@ -2,8 +2,8 @@
 //! nothing published is lost, nothing acked comes again, nothing of the dead stays, everybody else goes on.
 //! Method: each operation runs once for every access it makes, and its participant dies there; then, for each of those
 //! deaths, a sweeper dies at each of its own accesses. Another one sweeps, and all is checked: the words of the file
-//! against the invariants, deliveries against a ledger, and three laps of work of survivors and a newcomer. Trials that
-//! leave the same bytes and the same ledger behind have the same future, and are checked once.
+//! against the invariants, deliveries against a ledger, and three laps of work of survivors and a newcomer. Deaths that
+//! leave the same bytes and the same ledger behind have the same future: one of them is followed.
 
 #![cfg(feature = "crash-points")]
 #![allow(
@@ -23,7 +23,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use common::{MINUTE, watchdog};
-use enumerate::ledger::Ledger;
 use enumerate::operations::Operation;
 use enumerate::{At, Place, Stage, die_at, dies, for_every_operation};
 use slipring::Queue;
@@ -36,10 +35,10 @@ enum Meanwhile {
     OthersGoOn,
 }
 
-const MEANWHILE: [Meanwhile; 2] = [Meanwhile::Nothing, Meanwhile::OthersGoOn];
+/// Accesses of a sweep after a death, on average at least.
+const SWEEP_POINTS: u64 = 40;
 
-/// What tells two stages apart.
-type Essence = (Vec<u8>, Ledger);
+const MEANWHILE: [Meanwhile; 2] = [Meanwhile::Nothing, Meanwhile::OthersGoOn];
 
 /// One operation, one way, in one file.
 struct Trials {
@@ -73,39 +72,29 @@ impl Trials {
         }
     }
 
-    fn others_go_on(&self) -> bool {
-        self.meanwhile == Meanwhile::OthersGoOn
+    /// The victim dies there; false if the operation does not get so far.
+    fn death(&self, stage: &Rc<Stage>) -> bool {
+        dies(|| (self.operation.run)(stage))
     }
 
-    /// The victim dies, if the operation has that point, and then, if asked, a sweeper. True if the last of them did.
-    fn run(&self, point: u64, sweep: Option<u64>) -> (Rc<Stage>, bool) {
-        let at = At::Dies(point);
-        let stage = Stage::new(&self.place, self.operation, at, self.others_go_on());
-        // Attached before the death, since attaching sweeps.
-        let attached =
-            (sweep.is_some() && !self.others_go_on()).then(|| self.place.open("sweeper"));
-        let mut died = dies(|| (self.operation.run)(&stage));
-        if self.others_go_on() {
+    fn stage(&self, point: u64) -> Rc<Stage> {
+        let victim_first = self.meanwhile == Meanwhile::OthersGoOn;
+        Stage::new(&self.place, self.operation, At::Dies(point), victim_first)
+    }
+
+    fn meanwhile(&self, stage: &Stage) {
+        if self.meanwhile == Meanwhile::OthersGoOn {
             stage.go_on();
         }
-        if let Some(point) = sweep {
-            died = dies(|| {
-                let attached = attached;
-                die_at(point);
-                match attached {
-                    Some(sweeper) => drop(sweeper.sweep()),
-                    None => drop(self.place.open("newcomer")),
-                }
-            });
-        }
-        (stage, died)
     }
 
     /// Dies at every point of the operation. How many there were.
     fn deaths(&self) -> u64 {
         for point in 0.. {
             let _here = Here(self.operation, self.meanwhile, point, None);
-            let (stage, died) = self.run(point, None);
+            let stage = self.stage(point);
+            let died = self.death(&stage);
+            self.meanwhile(&stage);
             stage.check(true);
             if !died {
                 return point;
@@ -116,35 +105,49 @@ impl Trials {
 
     /// Dies at every point, and then at every point of the sweep. How many pairs, and how many of them differed.
     fn pairs(&self) -> (u64, usize) {
-        let (mut after_death, mut after_sweep) = (BTreeMap::new(), BTreeSet::new());
-        let mut pairs = 0;
+        let mut known = BTreeMap::new();
+        let (mut pairs, mut differing) = (0, 0);
         for point in 0.. {
-            let (stage, died) = self.run(point, None);
-            if !died {
+            let stage = self.stage(point);
+            if !self.death(&stage) {
                 break;
             }
             let essence = stage.essence();
             drop(stage);
-            pairs += *after_death
-                .entry(essence)
-                .or_insert_with(|| self.pairs_after(point, &mut after_sweep));
+            pairs += *known.entry(essence).or_insert_with(|| {
+                let (in_sweep, different) = self.deaths_in_sweep(point);
+                differing += different;
+                in_sweep
+            });
         }
-        (pairs, after_sweep.len())
+        (pairs, differing)
     }
 
-    /// Dies at this point, and then at every point of the sweep. How many those were.
-    fn pairs_after(&self, point: u64, seen: &mut BTreeSet<Essence>) -> u64 {
-        for sweep in 0.. {
-            let _here = Here(self.operation, self.meanwhile, point, Some(sweep));
-            let (stage, died) = self.run(point, Some(sweep));
-            if seen.insert(stage.essence()) {
-                if self.others_go_on() {
-                    stage.go_on();
+    /// After a death at this point, dies at every point of the sweep.
+    fn deaths_in_sweep(&self, point: u64) -> (u64, usize) {
+        let mut known = BTreeSet::new();
+        for in_sweep in 0.. {
+            let _here = Here(self.operation, self.meanwhile, point, Some(in_sweep));
+            let stage = self.stage(point);
+            // Attached before the death, since attaching sweeps.
+            let before = (self.meanwhile == Meanwhile::Nothing).then(|| self.place.open("sweeper"));
+            self.death(&stage);
+            self.meanwhile(&stage);
+            let died = dies(|| {
+                let before = before;
+                die_at(in_sweep);
+                match before {
+                    Some(sweeper) => drop(sweeper.sweep()),
+                    None => drop(self.place.open("sweeper")),
                 }
+            });
+            // Before this the survivors have done the same, whatever is in the file now.
+            if known.insert(stage.essence()) {
+                self.meanwhile(&stage);
                 stage.check(true);
             }
             if !died {
-                return sweep;
+                return (in_sweep, known.len());
             }
         }
         unreachable!()
@@ -176,6 +179,12 @@ fn nothing_is_lost_wherever_a_sweeper_dies_after_that() {
     for_every_operation("pairs of a death and a death in the sweep", |operation| {
         let pairs = MEANWHILE.map(|meanwhile| Trials::new(operation, meanwhile).pairs());
         let [(first, differing), (second, also)] = pairs;
+        let least = operation.points * SWEEP_POINTS;
+        assert!(
+            first.min(second) >= least,
+            "{}: {first} and {second} pairs, there were at least {least}",
+            operation.name
+        );
         format!("{} pairs, {} different", first + second, differing + also)
     });
 }

@@ -1,6 +1,6 @@
 //! Goal: what happens when one process is paused, or dies, at any of its accesses to the mapping, while others go on.
 //! Method: the feature `crash-points` numbers the accesses; each test runs an operation once for every number, and does
-//! at that point what another process would do, or dies there. Found by review; the whole enumeration is yet to come.
+//! at that point what another process would do, or dies there. Found by review; `crash.rs` and `pause.rs` enumerate all.
 
 #![cfg(feature = "crash-points")]
 #![allow(

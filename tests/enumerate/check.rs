@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use slipring::{Queue, Swept};
+use slipring::{GroupOptions, Queue, Swept};
 
 use super::ledger::Exists;
 use super::stage::{Others, Stage};
-use super::{CAPACITY, INLINE, Kind, LARGE, LARGEST, NEWCOMER, SEGMENTS};
+use super::{CAPACITY, GROUPS, INLINE, Kind, LARGE, LARGEST, NEWCOMER, SEGMENTS};
 
 /// Laps that newcomers and survivors go on for.
 const LAPS: u64 = 3;
@@ -32,6 +32,7 @@ impl Stage {
             }
         }
         self.fill(&mut all, &groups);
+        self.make_a_group(&all[1].queue, groups.len());
         self.complete(&queue);
         self.at_rest(&queue, &["others", "newcomer"]);
         let place = Rc::clone(&self.place);
@@ -130,6 +131,14 @@ impl Stage {
         }
         for group in groups {
             self.drain(group, all, true);
+        }
+    }
+
+    /// A group can be made and deleted, if there is room for one.
+    fn make_a_group(&self, queue: &Queue, there_are: usize) {
+        match queue.create_group("last", GroupOptions::shared()) {
+            Ok(group) => group.delete().unwrap(),
+            Err(error) => assert_eq!(there_are, GROUPS as usize, "{error}"),
         }
     }
 }

@@ -30,6 +30,7 @@ use words::Words;
 
 const CAPACITY: u64 = 4;
 const PARTICIPANTS: u32 = 4;
+const GROUPS: u32 = 3;
 /// Bytes of a message in its slot, of one in the arena, and of one that fills a segment.
 const INLINE: usize = 60;
 const LARGE: usize = 2000;
@@ -39,6 +40,8 @@ const SEGMENTS: usize = 2;
 /// The groups there are.
 const DEFAULT: &str = "default";
 const LOG: &str = "log";
+/// And in an operation or two.
+const BRIEF: &str = "brief";
 
 /// Who publishes: the kind of its messages.
 const VICTIM: u16 = 1;
@@ -80,7 +83,7 @@ impl Place {
         let queue = Queue::options()
             .capacity(CAPACITY)
             .max_participants(PARTICIPANTS)
-            .max_groups(3)
+            .max_groups(GROUPS)
             .max_message(LARGEST as u64)
             .arena_size((SEGMENTS * LARGEST) as u64)
             .timestamps(Timestamps::Off)

@@ -9,7 +9,7 @@ use slipring::{ClaimError, Consumer, GroupOptions, PublishError, Queue, Start, W
 
 use super::ledger::id_of;
 use super::stage::Stage;
-use super::{DEAD, DEFAULT, INLINE, Kind, LARGE, LOG, PARTICIPANTS, VICTIM, die, dies};
+use super::{BRIEF, DEAD, DEFAULT, INLINE, Kind, LARGE, LOG, PARTICIPANTS, VICTIM, die, dies};
 
 /// One thing a participant does.
 pub struct Operation {
@@ -53,48 +53,51 @@ use Kind::{Both, Lossy, Shared};
 
 #[rustfmt::skip]
 pub static OPERATIONS: &[Operation] = &[
-    operation("publish", Both, 1, |s| publish(s, INLINE)),
-    operation("publish large", Both, 1, |s| publish(s, LARGE)),
-    operation("publish batch", Both, 1, publish_batch),
-    operation("reserve and commit", Both, 1, |s| reserve(s, INLINE)),
-    operation("reserve and commit large", Both, 1, |s| reserve(s, LARGE)),
-    operation("drop a loan", Both, 1, drop_loan),
-    operation("publish as the sole producer", Both, 1, publish_alone),
-    operation("become the sole producer", Both, 1, become_sole),
-    operation("drop the oldest", Lossy, 1, |s| drop_oldest(s, INLINE)),
-    operation("drop the oldest for the arena", Lossy, 1, |s| drop_oldest(s, LARGE)),
-    operation("wait for room", Both, 1, wait_for_room),
-    operation("produce", Both, 1, produce),
-    operation("claim", Shared, 1, claim),
-    operation("claim batch", Shared, 1, claim_batch),
-    operation("claim what was given back", Shared, 1, redeliver),
-    operation("ack", Shared, 1, ack),
-    operation("nack", Shared, 1, nack),
-    operation("release", Shared, 1, release),
-    operation("wait for a message", Shared, 1, wait_for_message),
-    operation("consume", Shared, 1, consume),
-    operation("attach", Both, 1, attach),
-    among_the_dead(operation("attach beside the dead", Both, 1, attach_beside_dead)),
-    among_the_dead(operation("attach to a table full of the dead", Both, 1, attach_when_full)),
-    operation("detach", Both, 1, detach),
-    operation("detach with leaked guards", Both, 1, detach_leaking),
-    making_groups(operation("create a shared group", Both, 1, |s| create(s, GroupOptions::shared()))),
-    making_groups(operation("create an exclusive group", Both, 1, |s| create(s, GroupOptions::exclusive().start(Start::Earliest)))),
-    making_groups(operation("fail to create a group", Both, 1, fail_to_create)),
-    making_groups(operation("an ephemeral group's life", Both, 1, ephemeral)),
-    operation("delete a group", Both, 1, |s| delete(s, &[DEFAULT])),
-    operation("delete a group with members", Both, 1, |s| delete(s, &[DEFAULT, LOG])),
-    operation("leave a deleted group", Both, 1, leave_deleted),
-    operation("exclusive receive and ack", Both, 1, exclusive),
-    operation("exclusive ack out of order", Both, 1, exclusive_out_of_order),
-    operation("exclusive ack up to", Both, 1, exclusive_up_to),
-    operation("exclusive nack", Both, 1, exclusive_nack),
-    operation("exclusive hand over", Both, 1, hand_over),
-    among_the_dead(operation("exclusive take over", Both, 1, take_over)),
-    among_the_dead(operation("sweep", Both, 1, sweep)),
+    operation("publish", Both, 10, |s| publish(s, INLINE)),
+    operation("publish large", Both, 21, |s| publish(s, LARGE)),
+    operation("publish batch", Both, 50, publish_batch),
+    operation("reserve and commit", Both, 22, |s| reserve(s, INLINE)),
+    operation("reserve and commit large", Both, 32, |s| reserve(s, LARGE)),
+    operation("drop a loan", Both, 7, drop_loan),
+    operation("publish as the sole producer", Both, 31, publish_alone),
+    operation("become the sole producer", Both, 11, become_sole),
+    operation("drop the oldest", Lossy, 37, |s| drop_oldest(s, INLINE)),
+    operation("drop the oldest for the arena", Lossy, 88, |s| drop_oldest(s, LARGE)),
+    // How often these two look depends on time; this is the least.
+    operation("wait for room", Both, 17, wait_for_room),
+    operation("wait for a message", Shared, 7, wait_for_message),
+    operation("produce", Both, 28, produce),
+    operation("claim", Shared, 11, claim),
+    operation("claim batch", Shared, 39, claim_batch),
+    operation("claim what was given back", Shared, 58, redeliver),
+    operation("ack", Shared, 4, ack),
+    operation("nack", Shared, 10, nack),
+    operation("release", Shared, 10, release),
+    operation("consume", Shared, 19, consume),
+    operation("attach", Both, 15, attach),
+    among_the_dead(operation("attach beside the dead", Both, 91, attach_beside_dead)),
+    among_the_dead(operation("attach to a table full of the dead", Both, 92, attach_when_full)),
+    operation("detach", Both, 26, detach),
+    operation("detach with leaked guards", Both, 58, detach_leaking),
+    making_groups(operation("create a shared group", Both, 66, |s| create(s, GroupOptions::shared()))),
+    making_groups(operation("create an exclusive group", Both, 66, |s| create(s, GroupOptions::exclusive().start(Start::Earliest)))),
+    making_groups(operation("fail to create a group", Both, 62, fail_to_create)),
+    making_groups(operation("an ephemeral group's life", Both, 94, ephemeral)),
+    operation("delete a group", Both, 22, |s| delete(s, &[DEFAULT])),
+    operation("delete a group with members", Both, 17, |s| delete(s, &[DEFAULT, LOG])),
+    operation("join a brief group", Both, 42, join_brief),
+    operation("leave a deleted group", Both, 16, leave_deleted),
+    operation("exclusive receive and ack", Both, 23, exclusive),
+    operation("exclusive ack out of order", Both, 11, exclusive_out_of_order),
+    operation("exclusive ack up to", Both, 15, exclusive_up_to),
+    operation("exclusive nack", Both, 20, exclusive_nack),
+    operation("exclusive hand over", Both, 11, hand_over),
+    among_the_dead(operation("exclusive take over", Both, 21, take_over)),
+    among_the_dead(operation("sweep", Both, 82, sweep)),
+    among_the_dead(operation("work beside the dead", Both, 45, work_beside_dead)),
 ];
 
-/// Long enough to sleep once.
+/// Long enough to sleep once, as a rule.
 const MOMENT: Duration = Duration::from_millis(1);
 
 fn victim(s: &Stage) -> Queue {
@@ -403,6 +406,25 @@ fn delete(s: &Rc<Stage>, members: &[&'static str]) {
     s.numbered(|| s.delete_group(&queue, LOG));
 }
 
+/// While it is paused in here, others delete the group and put another one in its place.
+fn join_brief(s: &Rc<Stage>) {
+    s.others(true, &[DEFAULT, LOG]);
+    let others = s.others.borrow().queue.clone();
+    s.create_group(&others, BRIEF, GroupOptions::shared());
+    s.others_publish(&[INLINE]);
+    let queue = victim(s);
+    s.numbered(|| {
+        let Ok(group) = queue.group(BRIEF) else {
+            return;
+        };
+        if let Ok(consumer) = group.consumer()
+            && let Some(delivery) = s.receive(BRIEF, &consumer)
+        {
+            s.ack(BRIEF, delivery);
+        }
+    });
+}
+
 fn leave_deleted(s: &Rc<Stage>) {
     s.others(true, &[DEFAULT]);
     let queue = victim(s);
@@ -508,15 +530,44 @@ fn sweep(s: &Rc<Stage>) {
     s.numbered(|| queue.sweep());
 }
 
-/// Somebody dies active in the exclusive group, with a batch half opened, with a loan, alone in an ephemeral group, and
-/// writing a slot.
+/// What is the victim's is as much like what is the dead one's as can be.
+fn work_beside_dead(s: &Rc<Stage>) {
+    s.others(true, &[DEFAULT]);
+    let queue = victim(s);
+    let consumer = queue.consumer().unwrap();
+    let log = queue.group(LOG).unwrap().consumer().unwrap();
+    s.others_publish(&[INLINE]);
+    let claimed = s.receive(DEFAULT, &consumer).unwrap();
+    let handed = s.receive(LOG, &log).unwrap();
+    someone_dies(s, &[INLINE, LARGE]);
+    let mut producer = queue.producer().unwrap();
+    let sent = s.numbered(|| {
+        s.ack(DEFAULT, claimed);
+        s.ack(LOG, handed);
+        s.publish(VICTIM, &mut producer, LARGE)
+    });
+    for (group, consumer) in [(DEFAULT, &consumer), (LOG, &log)] {
+        while let Some(delivery) = s.receive(group, consumer) {
+            s.ack(group, delivery);
+        }
+    }
+    assert!(sent || s.publish(VICTIM, &mut producer, INLINE));
+}
+
 fn leave_dead(s: &Rc<Stage>) {
     s.others(true, &[DEFAULT]);
-    s.others_publish(&[INLINE, LARGE, INLINE]);
+    someone_dies(s, &[INLINE, LARGE, INLINE]);
+    s.others(false, &[LOG]);
+}
+
+/// Somebody dies active in the exclusive group, if nobody was, with a batch half opened, with a loan, alone in an
+/// ephemeral group, and writing a slot behind these messages.
+fn someone_dies(s: &Rc<Stage>, lengths: &[usize]) {
+    s.others_publish(lengths);
     let died = dies(|| {
         let queue = s.place.open("dead");
         let log = queue.group(LOG).unwrap().consumer().unwrap();
-        let _handed = s.receive(LOG, &log).unwrap();
+        let _handed = s.receive(LOG, &log);
         let consumer = queue.consumer().unwrap();
         let mut claims = s.claim_several(DEFAULT, &consumer, 2).unwrap();
         let _opened = s.open(DEFAULT, &mut claims).unwrap();
@@ -535,5 +586,4 @@ fn leave_dead(s: &Rc<Stage>) {
         s.publish(DEAD, &mut producer, INLINE);
     });
     assert!(died);
-    s.others(false, &[LOG]);
 }

@@ -11,7 +11,7 @@ use slipring::{
 
 use super::ledger::{Id, Ledger, id_of};
 use super::operations::Operation;
-use super::{CAPACITY, DEFAULT, INLINE, Kind, LARGE, LOG, OTHER, Place, die_at};
+use super::{BRIEF, CAPACITY, DEFAULT, INLINE, Kind, LARGE, LOG, OTHER, Place, die_at};
 
 /// What happens to the victim, before which access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -262,6 +262,7 @@ impl Stage {
         self.go_on();
         let queue = self.others.borrow().queue.clone();
         self.sweep_nothing(&queue);
+        self.replace_brief(&queue);
         drop(self.place.open("visitor"));
         if !self.operation.makes_groups {
             match queue.create_group("passing", GroupOptions::shared()) {
@@ -278,6 +279,17 @@ impl Stage {
         let others = &mut *self.others.borrow_mut();
         if let Some(producer) = &mut others.producer {
             self.publish(others.by, producer, INLINE);
+        }
+    }
+
+    /// If there is a group `brief`, deletes it and makes another in the same entry, if nobody is in it.
+    fn replace_brief(&self, queue: &Queue) {
+        if queue.group(BRIEF).is_ok() {
+            self.delete_group(queue, BRIEF);
+            if let Ok(_made) = queue.create_group("new", GroupOptions::exclusive()) {
+                self.ledger.borrow_mut().exists("new");
+                self.others.borrow_mut().join("new");
+            }
         }
     }
 
