@@ -215,6 +215,17 @@ struct Stage {
     all: bool,
 }
 
+/// Says where a panic happened.
+struct At(String);
+
+impl Drop for At {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.0);
+        }
+    }
+}
+
 struct Walked {
     instructions: u64,
     images: u64,
@@ -300,11 +311,12 @@ impl Stage {
                 walked.images += 1;
                 let copy = self.file("copied", &image);
                 let at = format!("{} after {} instructions", case.name, walked.instructions);
+                let _at = At(at);
                 let found = left_over(&Queue::open(copy).unwrap());
                 // In the copy the bystander is dead as well.
                 let found = found.replacen("default: zero*2", "default:", 1);
                 let (before, after) = case.compare(&found);
-                assert!(after || before && !ended && !over, "{at}: {found}");
+                assert!(after || before && !ended && !over, "{found}");
                 ended |= !before;
                 last = image;
             }
@@ -332,7 +344,7 @@ impl Stage {
         let instructions = walked.instructions;
         let kill_at = |stage: &Self, steps: u64| {
             let path = stage.file("killed", &stage.history);
-            let at = format!("{} killed after {steps} instructions", case.name);
+            let _at = At(format!("{} killed after {steps} instructions", case.name));
             let queue = Queue::open(&path).unwrap();
             let bystander = queue.consumer().unwrap();
             let zero = bystander.try_recv().unwrap();
@@ -340,12 +352,12 @@ impl Stage {
             let over = (0..steps).any(|_| !child.step());
             drop(child);
             queue.sweep();
-            assert_eq!(queue.sweep(), Swept::default(), "{at}: once more");
+            assert_eq!(queue.sweep(), Swept::default(), "once more");
             zero.ack().unwrap();
             drop(bystander);
             let found = left_over(&queue);
             let (before, after) = case.compare(&found);
-            assert!(after || before && !over, "{at}: {found}");
+            assert!(after || before && !over, "{found}");
         };
         if self.all {
             // A few more: no two runs are of exactly the same length.
