@@ -1,7 +1,8 @@
 //! Making and checking queue files.
 //!
 //! A new file has no name until it is whole: allocated, filled, synced. It then gets one without replacing anything, so
-//! of two creators one wins, and one that dies leaves nothing.
+//! of two creators one wins, and one that dies leaves nothing. Where files cannot be nameless it leaves a temporary name,
+//! which the next to create that queue clears.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -132,20 +133,62 @@ fn has_no_unnamed_files(error: &io::Error) -> bool {
             .is_some_and(|code| unnamed_refused.contains(&code))
 }
 
+/// Lock byte of whoever is making a file under a temporary name.
+const MAKER_LOCK: u64 = 1;
+
 fn open_temporary(target: &Path) -> io::Result<(OwnFile, Temporary)> {
-    let name = target
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let id = u128::from_ne_bytes(sys::random_id()?);
-    let path = target.with_file_name(format!(".{name}.{id:032x}.tmp"));
+    clear_abandoned(target);
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
-    options.clone().create_new(true).open(&path)?;
-    let temporary = Temporary(path);
-    let file = OwnFile::open(|| options.open(&temporary.0))?;
-    Ok((file, temporary))
+    // Bound: each turn somebody has cleared our name just before we locked it.
+    for _ in 0..16 {
+        let id = u128::from_ne_bytes(sys::random_id()?);
+        let path = target.with_file_name(format!("{}{id:032x}.tmp", temporary_prefix(target)));
+        options.clone().create_new(true).open(&path)?;
+        let temporary = Temporary(path);
+        match OwnFile::open(|| options.open(&temporary.0)) {
+            Ok(file) if sys::lock_byte(&file, MAKER_LOCK)? && file.metadata()?.nlink() > 0 => {
+                return Ok((file, temporary));
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Err(io::ErrorKind::ResourceBusy.into())
+}
+
+fn temporary_prefix(target: &Path) -> String {
+    let name = target.file_name().unwrap_or_default();
+    format!(".{}.", name.to_string_lossy())
+}
+
+/// Removes the temporary files of those who died while they made this one. What cannot be removed stays.
+fn clear_abandoned(target: &Path) {
+    let prefix = temporary_prefix(target);
+    let is_temporary = |name: &str| {
+        let id = name
+            .strip_prefix(&prefix)
+            .and_then(|rest| rest.strip_suffix(".tmp"));
+        id.is_some_and(|id| id.len() == 32 && id.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    };
+    let entries = std::fs::read_dir(directory_of(target))
+        .into_iter()
+        .flatten();
+    for entry in entries.flatten() {
+        if !entry.file_name().to_str().is_some_and(is_temporary) {
+            continue;
+        }
+        let path = entry.path();
+        let open = || File::options().read(true).write(true).open(&path);
+        let is_abandoned = |file: OwnFile| {
+            sys::lock_byte(&file, MAKER_LOCK)
+                .unwrap_or(false)
+                .then_some(file)
+        };
+        if let Some(_locked) = OwnFile::open(open).ok().and_then(is_abandoned) {
+            let _left_behind = std::fs::remove_file(&path);
+        }
+    }
 }
 
 /// Opens a queue file and checks all that can be checked from outside.
@@ -245,6 +288,12 @@ mod tests {
         assert_eq!(names(), 1, "a temporary name");
         drop(abandoned);
         assert_eq!(names(), 0);
+
+        // As one that dies leaves it: the name is there, the lock is not.
+        std::mem::forget(create().unwrap().temporary.take());
+        assert_eq!(names(), 1);
+        drop(create().unwrap());
+        assert_eq!(names(), 0, "the next one clears up");
 
         let (first, second) = (create().unwrap(), create().unwrap());
         first.publish().unwrap();

@@ -1,8 +1,11 @@
 //! Running a child step by step, with ptrace: one instruction at a time, or from system call to system call.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::ptr;
 
 /// A child, stopped. Killed when dropped.
@@ -18,6 +21,45 @@ fn ptrace(request: libc::c_uint, pid: libc::pid_t, data: libc::c_int) -> io::Res
     match unsafe { libc::ptrace(request, pid, nowhere, libc::c_long::from(data)) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
+    }
+}
+
+/// Keeps this process, and its children, on the CPU it runs on: handing a step over to another one takes much longer.
+pub fn stay_on_this_cpu() {
+    let mut one: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    let cpu = unsafe { libc::sched_getcpu() };
+    unsafe { libc::CPU_SET(cpu.try_into().unwrap_or(0), &mut one) };
+    // Only slower if it is refused.
+    let _refused = unsafe { libc::sched_setaffinity(0, size_of_val(&one), &raw const one) };
+}
+
+/// The bytes of a file as they are now, to look at often.
+pub struct Window {
+    start: *mut libc::c_void,
+    length: usize,
+}
+
+impl Window {
+    pub fn open(path: &Path) -> Self {
+        let file = File::open(path).unwrap();
+        let length = file.metadata().unwrap().len().try_into().unwrap();
+        let (nowhere, fd) = (ptr::null_mut(), file.as_raw_fd());
+        let start =
+            unsafe { libc::mmap(nowhere, length, libc::PROT_READ, libc::MAP_SHARED, fd, 0) };
+        assert!(start != libc::MAP_FAILED);
+        Self { start, length }
+    }
+
+    /// True if they are these. Nobody may be writing them.
+    pub fn is(&self, bytes: &[u8]) -> bool {
+        let same = || unsafe { libc::memcmp(self.start, bytes.as_ptr().cast(), self.length) };
+        bytes.len() == self.length && same() == 0
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        unsafe { libc::munmap(self.start, self.length) };
     }
 }
 
@@ -50,7 +92,6 @@ impl Tracee {
         let tracee = Self { pid, ended: false };
         let status = tracee.wait();
         if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == REFUSED {
-            println!("skipped: ptrace is refused here");
             return None;
         }
         assert!(
