@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use nix::time::{ClockId, clock_gettime};
 use slipring::{AckError, ClaimError, Consumer, Message, Queue};
 
+use super::chaos::worker as mortal;
 use super::numbers::Numbers;
 use super::payload::{self, Stamp};
 use super::protocol::{Consumed, Job, Produced, Report, Role, START, STOP};
@@ -19,7 +20,7 @@ use crate::exit::Code;
 pub const COMMAND: &str = "demo-worker";
 
 /// How long a consumer waits before it looks whether it is to stop.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
@@ -47,16 +48,18 @@ fn work(job: &Job) -> anyhow::Result<()> {
     let name = match job.role {
         Role::Producer { id, .. } => format!("demo producer {id}"),
         Role::Consumer { id, .. } => format!("demo consumer {id}"),
+        Role::Mortal { side, id, .. } => format!("demo {} {id}", side.name()),
     };
     let queue = Queue::options().name(name).open(&job.queue)?;
     match &job.role {
         Role::Producer { id, numbers } => produce(job, &queue, *id, *numbers),
         Role::Consumer { shares, .. } => consume(job, &queue, shares),
+        Role::Mortal { side, id, seed } => mortal::work(job, &queue, *side, *id, *seed),
     }
 }
 
 /// Says that it is ready, waits for the start, and from then on listens for the stop.
-fn await_start(job: &Job) -> anyhow::Result<()> {
+pub fn await_start(job: &Job) -> anyhow::Result<()> {
     say(&Report::Ready)?;
     if hear()? != START {
         bail!("not started");
@@ -74,13 +77,18 @@ fn await_start(job: &Job) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether it has been told to stop.
+pub fn is_stopped() -> bool {
+    STOPPED.load(Ordering::Relaxed)
+}
+
 fn hear() -> anyhow::Result<String> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
     Ok(line.trim_end().to_owned())
 }
 
-fn say(report: &Report) -> anyhow::Result<()> {
+pub fn say(report: &Report) -> anyhow::Result<()> {
     let mut line = serde_json::to_vec(report)?;
     line.push(b'\n');
     let mut stdout = std::io::stdout().lock();
@@ -89,7 +97,7 @@ fn say(report: &Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn now_ns() -> u64 {
+pub fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -125,7 +133,7 @@ fn consume(job: &Job, queue: &Queue, shares: &[u64]) -> anyhow::Result<()> {
     let consumer = queue.consumer()?;
     let mut ledger = Ledger::new(shares)?;
     await_start(job)?;
-    while !STOPPED.load(Ordering::Relaxed) {
+    while !is_stopped() {
         receive(job, &consumer, &mut ledger)?;
     }
     drop(consumer);

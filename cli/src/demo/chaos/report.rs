@@ -1,0 +1,195 @@
+//! What a chaos run comes to, for people and for programs.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use slipring::{Stats, Swept};
+
+use super::Chaos;
+use super::judge::Verdict;
+use crate::demo::Plan;
+use crate::demo::protocol::Side;
+use crate::output::Output;
+use crate::units;
+
+/// What the processes of a queue have cleared up after the dead, all of them together.
+fn swept(stats: &Stats) -> Swept {
+    let mut swept = Swept::default();
+    swept.holes = stats.aborted;
+    swept
+}
+
+/// What the supervisor counts.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub producers_killed: u64,
+    pub consumers_killed: u64,
+    pub restarts: u64,
+    /// The longest that one publish took anybody, and the longest anybody waited for a message.
+    pub publish_ns: u64,
+    pub receive_ns: u64,
+}
+
+impl Tally {
+    /// One more killed.
+    pub fn kill(&mut self, side: Side) {
+        match side {
+            Side::Producer => self.producers_killed += 1,
+            Side::Consumer => self.consumers_killed += 1,
+        }
+    }
+
+    /// All killed so far.
+    pub fn kills(&self) -> u64 {
+        self.producers_killed + self.consumers_killed
+    }
+}
+
+/// The result of a run; `--json` prints it as it is.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    seed: u64,
+    kills_per_second: f64,
+    producers: u32,
+    consumers: u32,
+    size: u64,
+    seconds: f64,
+    msgs_per_s: f64,
+    kills: u64,
+    producers_killed: u64,
+    consumers_killed: u64,
+    restarts: u64,
+    swept: Repairs,
+    longest_stall_ms: f64,
+    longest_publish_ms: f64,
+    longest_receive_ms: f64,
+    #[serde(flatten)]
+    verdict: Verdict,
+}
+
+#[derive(Debug, Serialize)]
+struct Repairs {
+    participants: u64,
+    holes: u64,
+    claims: u64,
+}
+
+fn milliseconds(ns: u64) -> f64 {
+    ns as f64 / 1e6
+}
+
+impl Outcome {
+    /// Of a run that took so long.
+    pub fn new(
+        plan: &Plan,
+        chaos: &Chaos,
+        verdict: Verdict,
+        tally: &Tally,
+        stats: &Stats,
+        took: Duration,
+    ) -> Self {
+        let swept = swept(stats);
+        let seconds = took.as_secs_f64();
+        Self {
+            seed: chaos.seed,
+            kills_per_second: chaos.kills_per_second,
+            producers: plan.producers,
+            consumers: plan.consumers,
+            size: plan.size,
+            seconds,
+            msgs_per_s: verdict.published as f64 / seconds,
+            kills: tally.kills(),
+            producers_killed: tally.producers_killed,
+            consumers_killed: tally.consumers_killed,
+            restarts: tally.restarts,
+            swept: Repairs {
+                participants: swept.participants,
+                holes: swept.holes,
+                claims: swept.claims,
+            },
+            longest_stall_ms: milliseconds(tally.publish_ns.max(tally.receive_ns)),
+            longest_publish_ms: milliseconds(tally.publish_ns),
+            longest_receive_ms: milliseconds(tally.receive_ns),
+            verdict,
+        }
+    }
+
+    /// True if nothing happened that must not.
+    pub fn is_good(&self) -> bool {
+        self.verdict.faults.are_none()
+    }
+
+    /// For people.
+    pub fn print(&self, output: &mut Output) -> anyhow::Result<()> {
+        let (verdict, swept, count) = (&self.verdict, &self.swept, units::count);
+        let killed = format!(
+            "by kill -9: {} producers, {} consumers",
+            self.producers_killed, self.consumers_killed
+        );
+        let repaired = format!(
+            "dead, by the living: {} half-made messages dropped, {} claims given back",
+            count(swept.holes),
+            count(swept.claims)
+        );
+        let published = format!(
+            "{} of {} that a kill cut off among them",
+            count(verdict.publishes_cut_off_arrived),
+            count(verdict.publishes_cut_off)
+        );
+        let acked = format!(
+            "and {} whose consumer could not say so any more",
+            count(verdict.acks_cut_off)
+        );
+        let rows = [
+            ("killed", self.kills, killed.as_str()),
+            ("restarted", self.restarts, ""),
+            ("swept", swept.participants, &repaired),
+            ("published", verdict.published, &published),
+            ("delivered", verdict.delivered, "every byte of each checked"),
+            ("acked", verdict.acked, &acked),
+            (
+                "redelivered",
+                verdict.redelivered,
+                "their consumer was killed before it acked",
+            ),
+        ];
+        for (label, number, remark) in rows {
+            let line = format!("{label:<13}  {:>13}  {remark}", count(number));
+            output.line(line.trim_end())?;
+        }
+        output.line(format_args!(
+            "longest stall  {:>10.1} ms  {:.1} ms in a publish, {:.1} ms waiting for a message",
+            self.longest_stall_ms, self.longest_publish_ms, self.longest_receive_ms
+        ))?;
+        let faults = verdict.faults;
+        let rare = [
+            (
+                "never sent",
+                faults.never_sent,
+                "delivered, but nobody was to send it",
+            ),
+            (
+                "claimed twice",
+                faults.claimed_twice,
+                "held by two consumers at once",
+            ),
+            ("unsettled", faults.unsettled, "delivered and never acked"),
+        ];
+        let always = [
+            ("torn", faults.torn, ""),
+            ("acked again", faults.acked_again, "delivered after an ack"),
+            ("lost", faults.lost, ""),
+        ];
+        let rare = rare.into_iter().filter(|(_, number, _)| *number > 0);
+        for (label, number, remark) in rare.chain(always) {
+            let line = format!("{label:<13}  {:>13}  {remark}", count(number));
+            output.line(line.trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// For programs.
+    pub fn print_json(&self, output: &mut Output) -> anyhow::Result<()> {
+        output.json(self)
+    }
+}
