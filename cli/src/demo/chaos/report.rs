@@ -127,17 +127,17 @@ impl Outcome {
             self.producers_killed, self.consumers_killed
         );
         let repaired = format!(
-            "dead, by the living: {} half-made messages dropped, {} claims given back",
+            "by survivors and newcomers: {} half-made messages dropped, {} claims given back",
             count(swept.holes),
             count(swept.claims)
         );
         let published = format!(
-            "{} of {} that a kill cut off among them",
+            "with {} of the {} that a kill cut off",
             count(verdict.publishes_cut_off_arrived),
             count(verdict.publishes_cut_off)
         );
         let acked = format!(
-            "and {} whose consumer could not say so any more",
+            "and {} whose consumer was killed before it could say so",
             count(verdict.acks_cut_off)
         );
         let rows = [
@@ -150,7 +150,7 @@ impl Outcome {
             (
                 "redelivered",
                 verdict.redelivered,
-                "their consumer was killed before it acked",
+                "held by a consumer that was killed",
             ),
         ];
         for (label, number, remark) in rows {
@@ -158,7 +158,7 @@ impl Outcome {
             output.line(line.trim_end())?;
         }
         output.line(format_args!(
-            "longest stall  {:>10.1} ms  {:.1} ms in a publish, {:.1} ms waiting for a message",
+            "longest stall  {:>10.1} ms  of a survivor: {:.1} ms in a publish, {:.1} ms waiting for a message",
             self.longest_stall_ms, self.longest_publish_ms, self.longest_receive_ms
         ))?;
         let faults = verdict.faults;
