@@ -7,8 +7,8 @@
 //! is an orphan.
 //!
 //! Where workers are killed, each says what it does as it does it. A producer says `Publishing` before each publish, and
-//! goes on until it hears `stop`. A consumer says `Received` before it acks anything of that, and `Acked` once all of it
-//! is. Both say `Done` before they leave.
+//! goes on until it hears `stop`. A consumer says `Received` first, `Acking` when it begins to ack, and `Acked` once all
+//! of it is. Both say `Done` before they leave.
 
 use std::path::PathBuf;
 
@@ -80,6 +80,7 @@ pub enum Report {
     Consumed(Consumed),
     Publishing(Publishing),
     Received(Received),
+    Acking,
     Acked,
     Done,
     Failed(String),
@@ -95,7 +96,7 @@ pub struct Publishing {
     pub stall_ns: u64,
 }
 
-/// What a consumer that may be killed was handed and is about to ack.
+/// What a consumer that may be killed was handed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Received {
     pub runs: Vec<Run>,
@@ -103,6 +104,8 @@ pub struct Received {
     pub torn: u64,
     /// The longest that one message was waited for.
     pub stall_ns: u64,
+    /// It begins to ack at once, and does not say so again.
+    pub acking: bool,
 }
 
 /// Messages of one producer, one after the other: numbers from `first` to `end`, exclusive.

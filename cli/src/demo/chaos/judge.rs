@@ -1,10 +1,10 @@
 //! Judges a run by what its processes said they did, however suddenly they fell silent.
 //!
-//! A producer says what it is about to publish before it does, and what has returned; a consumer says what it was handed
-//! before it acks it, and when all of that is acked. A killed process therefore leaves one short stretch in doubt:
+//! A producer says what it is about to publish before it does, and what has returned; a consumer says what it was handed,
+//! when it begins to ack that, and when all of it is acked. A killed process therefore leaves one short stretch in doubt:
 //! * of a producer, what it was about to publish. It may be there or not; but messages are published one after the
 //!   other, so those before one that is there have to be there as well.
-//! * of a consumer, the acks of what it was last handed. Those messages may come again or not.
+//! * of a consumer, the acks it had begun. Those messages may come again or not.
 //!
 //! Nothing else may be missing, and nothing else may come again.
 
@@ -20,8 +20,14 @@ use crate::demo::protocol::{Publishing, Received, Run};
 pub struct Judge {
     producers: BTreeMap<u32, Sent>,
     /// What consumers were handed and have not said to have acked.
-    held: BTreeMap<u32, Vec<Run>>,
+    held: BTreeMap<u32, Held>,
     verdict: Verdict,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    runs: Vec<Run>,
+    acking: bool,
 }
 
 /// The messages of one producer process, by their numbers.
@@ -45,7 +51,7 @@ struct Story {
     attempts: Vec<u8>,
     /// The attempt that was acked.
     acked: Option<u8>,
-    /// The last attempt whose consumer was killed before it could say that it acked.
+    /// The last attempt whose consumer was killed after it began to ack, before it could say that it had.
     cut_off: Option<u8>,
 }
 
@@ -62,7 +68,7 @@ pub struct Verdict {
     pub delivered: u64,
     /// Acks that returned.
     pub acked: u64,
-    /// Messages whose consumer was killed before it could say that it acked, and that did not come again.
+    /// Messages whose consumer was killed after it began to ack them, and that did not come again.
     pub acks_cut_off: u64,
     /// Deliveries that were not the first of their message.
     pub redelivered: u64,
@@ -83,7 +89,7 @@ pub struct Faults {
     pub acked_again: u64,
     /// Handed over twice as the same attempt: two held it at once.
     pub claimed_twice: u64,
-    /// Handed over to a consumer that lived on, and never acked.
+    /// Handed over to a consumer that lived on, or was killed before it began to ack, and settled all the same.
     pub unsettled: u64,
 }
 
@@ -113,12 +119,19 @@ impl Judge {
             self.verdict.faults.acked_again += again;
             self.verdict.faults.claimed_twice += twice.saturating_sub(again);
         }
-        self.held.entry(consumer).or_default().extend(said.runs);
+        let held = self.held.entry(consumer).or_default();
+        held.acking = said.acking;
+        held.runs.extend(said.runs);
     }
 
-    /// A consumer has acked all it was handed.
+    /// A consumer begins to ack what it was handed.
+    pub fn acking(&mut self, consumer: u32) {
+        self.held.entry(consumer).or_default().acking = true;
+    }
+
+    /// It has acked all of it.
     pub fn acked(&mut self, consumer: u32) {
-        for run in self.held.remove(&consumer).unwrap_or_default() {
+        for run in self.held.remove(&consumer).unwrap_or_default().runs {
             self.verdict.acked += run.end - run.first;
             let sent = self.producers.entry(run.producer).or_default();
             if run.attempt == 1 {
@@ -139,8 +152,8 @@ impl Judge {
             sent.killed = killed;
         }
         let held = self.held.remove(&process).unwrap_or_default();
-        // What one that lived on never acked stays without an ack or an excuse.
-        for run in held.into_iter().filter(|_| killed) {
+        // What it had not begun to ack has to come again, and what one that lived on never acked has no excuse.
+        for run in held.runs.into_iter().filter(|_| killed && held.acking) {
             let sent = self.producers.entry(run.producer).or_default();
             for number in run.first..run.end {
                 let story = sent.others.entry(number).or_default();
@@ -273,6 +286,7 @@ mod tests {
         };
         let said = Received {
             runs: vec![run],
+            acking: true,
             ..Received::default()
         };
         judge.received(consumer, said);
@@ -460,6 +474,37 @@ mod tests {
             verdict.acks_cut_off,
         );
         assert_eq!(counts, (14, 4, 4, 6));
+    }
+
+    #[test]
+    fn what_it_had_not_begun_to_ack_has_to_come_again() {
+        let mut judge = ten();
+        let run = Run {
+            producer: 0,
+            first: 0,
+            end: 10,
+            attempt: 1,
+        };
+        let said = Received {
+            runs: vec![run],
+            acking: false,
+            ..Received::default()
+        };
+        judge.received(A, said.clone());
+        judge.left(A, true);
+        gets(&mut judge, B, 0, 0..8, 2);
+        judge.acked(B);
+        let two = Faults {
+            unsettled: 2,
+            ..Faults::default()
+        };
+        assert_eq!(faults(&judge), two);
+        // Unless it said later that it began.
+        let mut judge = ten();
+        judge.received(A, said);
+        judge.acking(A);
+        judge.left(A, true);
+        assert!(faults(&judge).are_none());
     }
 
     #[test]

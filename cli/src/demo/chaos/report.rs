@@ -137,7 +137,7 @@ impl Outcome {
             count(verdict.publishes_cut_off)
         );
         let acked = format!(
-            "and {} whose consumer was killed before it could say so",
+            "and {} whose consumer was killed at that",
             count(verdict.acks_cut_off)
         );
         let rows = [
@@ -173,7 +173,11 @@ impl Outcome {
                 faults.claimed_twice,
                 "held by two consumers at once",
             ),
-            ("unsettled", faults.unsettled, "delivered and never acked"),
+            (
+                "unsettled",
+                faults.unsettled,
+                "delivered and settled without an ack",
+            ),
         ];
         let always = [
             ("torn", faults.torn, ""),

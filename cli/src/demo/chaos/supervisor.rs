@@ -222,6 +222,7 @@ impl Run<'_> {
                 self.tally.receive_ns = self.tally.receive_ns.max(said.stall_ns);
                 self.judge.received(id, said);
             }
+            Event::Said(Report::Acking) => self.judge.acking(id),
             Event::Said(Report::Acked) => self.judge.acked(id),
             Event::Said(Report::Done) => {
                 self.posts

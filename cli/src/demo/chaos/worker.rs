@@ -208,6 +208,7 @@ impl<'a> Receiver<'a> {
 fn settle(deliveries: Vec<Delivery<'_>>, longest: &Longest, work: Duration) -> anyhow::Result<()> {
     let mut received = Received {
         stall_ns: longest.ns(),
+        acking: work.is_zero(),
         ..Received::default()
     };
     for delivery in &deliveries {
@@ -219,6 +220,7 @@ fn settle(deliveries: Vec<Delivery<'_>>, longest: &Longest, work: Duration) -> a
     say(&Report::Received(received))?;
     if !work.is_zero() {
         std::thread::sleep(work);
+        say(&Report::Acking)?;
     }
     deliveries.into_iter().try_for_each(Delivery::ack)?;
     say(&Report::Acked)
