@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use nix::sys::signal::Signal;
 
 use super::protocol::{Job, Report};
 use super::worker;
@@ -105,7 +106,7 @@ impl Fleet {
         let worker = self.workers.get_mut(worker).context("no such worker")?;
         worker.child.kill().context("killing a worker")?;
         let status = worker.child.wait().context("waiting for a worker")?;
-        let killed = status.signal().is_some();
+        let killed = status.signal() == Some(Signal::SIGKILL as i32);
         if killed {
             worker.state = State::Killed;
         }

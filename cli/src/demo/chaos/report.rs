@@ -14,9 +14,10 @@ use crate::units;
 
 /// What the processes of a queue have cleared up after the dead, all of them together.
 fn swept(stats: &Stats) -> Swept {
-    let mut swept = Swept::default();
-    swept.holes = stats.aborted;
-    swept
+    Swept {
+        holes: stats.aborted,
+        ..Swept::default()
+    }
 }
 
 /// What the supervisor counts.
@@ -140,60 +141,45 @@ impl Outcome {
             "and {} whose consumer was killed at that",
             count(verdict.acks_cut_off)
         );
-        let rows = [
-            ("killed", self.kills, killed.as_str()),
-            ("restarted", self.restarts, ""),
-            ("swept", swept.participants, &repaired),
-            ("published", verdict.published, &published),
-            ("delivered", verdict.delivered, "every byte of each checked"),
-            ("acked", verdict.acked, &acked),
-            (
-                "redelivered",
-                verdict.redelivered,
-                "held by a consumer that was killed",
-            ),
-        ];
-        for (label, number, remark) in rows {
-            let line = format!("{label:<13}  {:>13}  {remark}", count(number));
-            output.line(line.trim_end())?;
-        }
+        row(output, "killed", self.kills, &killed)?;
+        row(output, "restarted", self.restarts, "")?;
+        row(output, "swept", swept.participants, &repaired)?;
+        row(output, "published", verdict.published, &published)?;
+        let checked = "every byte of each checked";
+        row(output, "delivered", verdict.delivered, checked)?;
+        row(output, "acked", verdict.acked, &acked)?;
+        let held = "held by a consumer that was killed";
+        row(output, "redelivered", verdict.redelivered, held)?;
         output.line(format_args!(
             "longest stall  {:>10.1} ms  of a survivor: {:.1} ms in a publish, {:.1} ms waiting for a message",
             self.longest_stall_ms, self.longest_publish_ms, self.longest_receive_ms
         ))?;
-        let faults = verdict.faults;
-        let rare = [
-            (
-                "never sent",
-                faults.never_sent,
-                "delivered, but nobody was to send it",
-            ),
-            (
-                "claimed twice",
-                faults.claimed_twice,
-                "held by two consumers at once",
-            ),
-            (
-                "unsettled",
-                faults.unsettled,
-                "delivered and settled without an ack",
-            ),
+        self.print_faults(output)
+    }
+
+    fn print_faults(&self, output: &mut Output) -> anyhow::Result<()> {
+        let faults = self.verdict.faults;
+        let only_if_any = [
+            ("never sent", faults.never_sent, "nobody was to send them"),
+            ("claimed twice", faults.claimed_twice, "held by two at once"),
+            ("unsettled", faults.unsettled, "gone without an ack"),
         ];
-        let always = [
-            ("torn", faults.torn, ""),
-            ("acked again", faults.acked_again, "delivered after an ack"),
-            ("lost", faults.lost, ""),
-        ];
-        let rare = rare.into_iter().filter(|(_, number, _)| *number > 0);
-        for (label, number, remark) in rare.chain(always) {
-            let line = format!("{label:<13}  {:>13}  {remark}", count(number));
-            output.line(line.trim_end())?;
+        for (label, number, remark) in only_if_any.into_iter().filter(|row| row.1 > 0) {
+            row(output, label, number, remark)?;
         }
-        Ok(())
+        row(output, "torn", faults.torn, "")?;
+        let again = "delivered after an ack";
+        row(output, "acked again", faults.acked_again, again)?;
+        row(output, "lost", faults.lost, "")
     }
 
     /// For programs.
     pub fn print_json(&self, output: &mut Output) -> anyhow::Result<()> {
         output.json(self)
     }
+}
+
+fn row(output: &mut Output, label: &str, number: u64, remark: &str) -> anyhow::Result<()> {
+    let line = format!("{label:<13}  {:>13}  {remark}", units::count(number));
+    output.line(line.trim_end())
 }
