@@ -1,10 +1,11 @@
 //! What the demo's processes run: one producer, or one consumer.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use hdrhistogram::Histogram;
 use nix::time::{ClockId, clock_gettime};
 use slipring::{AckError, ClaimError, Consumer, Message, Queue};
@@ -30,18 +31,23 @@ pub fn main() -> Option<Code> {
     if arguments.next()? != COMMAND {
         return None;
     }
-    let ended = arguments
-        .next()
-        .context("no job")
-        .and_then(|job| work(&serde_json::from_str(&job)?));
-    Some(match ended {
-        Ok(()) => Code::Success,
-        Err(error) => {
-            // The supervisor tells the user.
-            let _nobody_there = say(&Report::Failed(format!("{error:#}")));
-            Code::Failure
-        }
-    })
+    let job = arguments.next().unwrap_or_default();
+    let Ok(job) = serde_json::from_str::<Job>(&job) else {
+        return Some(Code::Failure);
+    };
+    let Err(error) = work(&job) else {
+        return Some(Code::Success);
+    };
+    // The supervisor tells the user; if it is gone, that may be all that is wrong.
+    if say(&Report::Failed(format!("{error:#}"))).is_err() {
+        clear_up(&job.queue);
+    }
+    Some(Code::Failure)
+}
+
+/// An orphan. Nobody else will remove the queue, and a producer may be waiting for room that nobody makes.
+fn clear_up(queue: &Path) {
+    let _gone_already = Queue::unlink(queue);
 }
 
 fn work(job: &Job) -> anyhow::Result<()> {
@@ -70,8 +76,7 @@ pub fn await_start(job: &Job) -> anyhow::Result<()> {
             STOPPED.store(true, Ordering::Relaxed);
             return;
         }
-        // An orphan. Nobody else will remove the queue, and a producer may be waiting for room that nobody makes.
-        let _gone_already = Queue::unlink(&queue);
+        clear_up(&queue);
         std::process::exit(1);
     });
     Ok(())
