@@ -15,7 +15,7 @@ A queue is a file. Its name is a path, or a bare name, which stands for a file i
 own directory in /dev/shm. Many processes publish, many consume; any of them may be killed at any moment, and nothing \
 is lost: what a dead consumer had not acked goes to another one of its group.
 
-Try `slipring demo` first: it needs nothing set up.";
+Try `slipring demo --chaos` first: it needs nothing set up.";
 
 /// The whole command line.
 #[derive(Debug, Parser)]

@@ -1,12 +1,13 @@
 //! The worker processes: started, listened to, told things, and ended with their supervisor.
 
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use nix::sys::signal::Signal;
 
 use super::protocol::{Job, Report};
 use super::worker;
@@ -24,8 +25,16 @@ pub enum Event {
 struct Worker {
     name: String,
     child: Child,
-    /// Whether it has said what it has to say before it may leave.
-    reported: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    AtWork,
+    /// It has said what it has to say before it may leave.
+    Reported,
+    /// By us.
+    Killed,
 }
 
 /// All of them. Dropped, it ends those that still run.
@@ -47,6 +56,11 @@ impl Default for Fleet {
 }
 
 impl Fleet {
+    /// How many have been started, which is the number of the next one.
+    pub fn started(&self) -> usize {
+        self.workers.len()
+    }
+
     /// Starts a worker: this very program, with other arguments.
     pub fn start(&mut self, name: &str, job: &Job) -> anyhow::Result<()> {
         let program = std::env::current_exe().context("finding this program's own file")?;
@@ -63,22 +77,11 @@ impl Fleet {
         self.workers.push(Worker {
             name: name.to_owned(),
             child,
-            reported: false,
+            state: State::AtWork,
         });
         let (worker, sender) = (self.workers.len() - 1, self.sender.clone());
         let stdout = BufReader::new(stdout.context("a worker without output")?);
-        std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                let event = match serde_json::from_str(&line) {
-                    Ok(report) => Event::Said(report),
-                    Err(_) => Event::Babbled(line),
-                };
-                if sender.send((worker, event)).is_err() {
-                    return;
-                }
-            }
-            let _supervisor_gone = sender.send((worker, Event::Left));
-        });
+        std::thread::spawn(move || listen(worker, stdout, &sender));
         Ok(())
     }
 
@@ -89,12 +92,25 @@ impl Fleet {
             Err(RecvTimeoutError::Timeout) => return Ok(None),
             Err(RecvTimeoutError::Disconnected) => bail!("no worker is left"),
         };
-        if let Event::Said(Report::Produced(_) | Report::Consumed(_)) = event
+        if let Event::Said(Report::Produced(_) | Report::Consumed(_) | Report::Done) = event
             && let Some(worker) = self.workers.get_mut(worker)
+            && worker.state == State::AtWork
         {
-            worker.reported = true;
+            worker.state = State::Reported;
         }
         Ok(Some((worker, event)))
+    }
+
+    /// Kills a worker, which gets no chance to do anything about it; false if it had ended by itself.
+    pub fn kill(&mut self, worker: usize) -> anyhow::Result<bool> {
+        let worker = self.workers.get_mut(worker).context("no such worker")?;
+        worker.child.kill().context("killing a worker")?;
+        let status = worker.child.wait().context("waiting for a worker")?;
+        let killed = status.signal() == Some(Signal::SIGKILL as i32);
+        if killed {
+            worker.state = State::Killed;
+        }
+        Ok(killed)
     }
 
     /// What to call a worker.
@@ -106,17 +122,32 @@ impl Fleet {
 
     /// True if it has reported its work, so that it may leave.
     pub fn has_reported(&self, worker: usize) -> bool {
-        self.workers
-            .get(worker)
-            .is_some_and(|worker| worker.reported)
+        self.is(worker, State::Reported)
+    }
+
+    /// True if we killed it.
+    pub fn was_killed(&self, worker: usize) -> bool {
+        self.is(worker, State::Killed)
+    }
+
+    fn is(&self, worker: usize, state: State) -> bool {
+        let worker = self.workers.get(worker);
+        worker.is_some_and(|worker| worker.state == state)
+    }
+
+    /// Tells one of them.
+    pub fn tell(&mut self, worker: usize, word: &str) -> anyhow::Result<()> {
+        let worker = self.workers.get_mut(worker).context("no such worker")?;
+        let stdin = worker.child.stdin.as_mut();
+        writeln!(stdin.context("a worker without input")?, "{word}")
+            .with_context(|| format!("telling demo {} to {word}", worker.name))
     }
 
     /// Tells all that have not left.
     pub fn tell_all(&mut self, word: &str) -> anyhow::Result<()> {
-        for worker in self.workers.iter_mut().filter(|worker| !worker.reported) {
-            if let Some(stdin) = &mut worker.child.stdin {
-                writeln!(stdin, "{word}")
-                    .with_context(|| format!("telling demo {} to {word}", worker.name))?;
+        for worker in 0..self.workers.len() {
+            if self.is(worker, State::AtWork) {
+                self.tell(worker, word)?;
             }
         }
         Ok(())
@@ -125,7 +156,8 @@ impl Fleet {
     /// Waits for all of them, who have been told to leave.
     pub fn wait(&mut self, patience: Duration) -> anyhow::Result<()> {
         let deadline = Instant::now() + patience;
-        for worker in &mut self.workers {
+        let living = |worker: &&mut Worker| worker.state != State::Killed;
+        for worker in self.workers.iter_mut().filter(living) {
             let status = loop {
                 if let Some(status) = worker.child.try_wait().context("waiting for a worker")? {
                     break status;
@@ -151,4 +183,20 @@ impl Drop for Fleet {
             let _ended_already = worker.child.wait();
         }
     }
+}
+
+/// Passes on what a worker says, until it is gone. A line it did not end it has not said: it was killed in the middle.
+fn listen(worker: usize, mut stdout: BufReader<ChildStdout>, sender: &Sender<(usize, Event)>) {
+    let mut line = String::new();
+    while stdout.read_line(&mut line).is_ok() && line.ends_with('\n') {
+        let event = match serde_json::from_str(&line) {
+            Ok(report) => Event::Said(report),
+            Err(_) => Event::Babbled(line.trim_end().to_owned()),
+        };
+        if sender.send((worker, event)).is_err() {
+            return;
+        }
+        line.clear();
+    }
+    let _supervisor_gone = sender.send((worker, Event::Left));
 }

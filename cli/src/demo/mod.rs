@@ -3,7 +3,9 @@
 //!
 //! `supervisor` leads, `fleet` holds the processes; `worker` is what they run; `protocol` is what the two say to each other;
 //! `payload` and `numbers` check messages and their numbers; `report` adds up and prints, `progress` does so meanwhile.
+//! `chaos` is the same with workers that are killed.
 
+mod chaos;
 mod fleet;
 mod numbers;
 mod payload;
@@ -11,10 +13,12 @@ mod progress;
 mod protocol;
 mod report;
 mod supervisor;
+mod temporary;
 mod worker;
 
 use std::ops::RangeInclusive;
 
+pub use chaos::{Chaos, run as run_chaos};
 pub use supervisor::run;
 pub use worker::main as worker_main;
 
@@ -24,6 +28,7 @@ pub const SIZES: RangeInclusive<u64> = payload::HEADER as u64..=16 << 20;
 /// The work to do.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
+    /// Chaos goes by time instead.
     pub messages: u64,
     pub producers: u32,
     pub consumers: u32,

@@ -5,7 +5,7 @@ pub const HEADER: usize = 32;
 
 const MAGIC: u32 = 0x0005_11b6;
 /// An odd number without pattern (2^64 by the golden ratio): its multiples differ in all their bytes.
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+pub const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Who sent a message, which of its messages it is, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Stamp {
 }
 
 /// Spreads each bit over the whole word (the finalizer of SplitMix64).
-fn mix(word: u64) -> u64 {
+pub fn mix(word: u64) -> u64 {
     let word = word.wrapping_add(STEP);
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

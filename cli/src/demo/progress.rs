@@ -40,8 +40,8 @@ impl Progress {
         self.output.flush()
     }
 
-    /// A line if one is due.
-    pub fn tick(&mut self, stats: &Stats) -> anyhow::Result<()> {
+    /// A line if one is due, with something more to say at its end.
+    pub fn tick(&mut self, stats: &Stats, more: &str) -> anyhow::Result<()> {
         let now = Instant::now();
         let started = *self.started.get_or_insert(now);
         if started == now {
@@ -56,7 +56,7 @@ impl Progress {
             (sum(|group| group.delivered), sum(|group| group.acked));
         let seconds = (now - started).as_secs_f64();
         let line = format!(
-            "{seconds:6.1} s  published {:>11}  delivered {:>11}  acked {:>11}  {:>5.2} million/s",
+            "{seconds:6.1} s  published {:>11}  delivered {:>11}  acked {:>11}  {:>5.2} million/s{more}",
             units::count(stats.published),
             units::count(delivered),
             units::count(acked),

@@ -5,6 +5,10 @@
 //! worker may say `Produced` and `Consumed` as often as it likes, each time about what came since: the supervisor adds
 //! them up, so the reports of a worker that is killed count up to its last one. A worker whose input ends without `stop`
 //! is an orphan.
+//!
+//! Where workers are killed, each says what it does as it does it. A producer says `Publishing` before each publish, and
+//! goes on until it hears `stop`. A consumer says `Received` first, `Acking` when it begins to ack, and `Acked` once all
+//! of it is. Both say `Done` before they leave.
 
 use std::path::PathBuf;
 
@@ -41,6 +45,31 @@ pub enum Role {
         /// How many numbers each producer has.
         shares: Vec<u64>,
     },
+    /// One that may be killed.
+    Mortal {
+        side: Side,
+        /// Of this process alone: its successor has another.
+        id: u32,
+        /// Decides what it does next.
+        seed: u64,
+    },
+}
+
+/// Which end of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Side {
+    Producer,
+    Consumer,
+}
+
+impl Side {
+    /// What to call one.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Producer => "producer",
+            Self::Consumer => "consumer",
+        }
+    }
 }
 
 /// What a worker says.
@@ -49,7 +78,44 @@ pub enum Report {
     Ready,
     Produced(Produced),
     Consumed(Consumed),
+    Publishing(Publishing),
+    Received(Received),
+    Acking,
+    Acked,
+    Done,
     Failed(String),
+}
+
+/// What a producer that may be killed is about to publish: numbers from `returned` to `intended`, exclusive. What it
+/// published before has returned.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Publishing {
+    pub returned: u64,
+    pub intended: u64,
+    /// The longest that one publish has taken.
+    pub stall_ns: u64,
+}
+
+/// What a consumer that may be killed was handed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Received {
+    pub runs: Vec<Run>,
+    /// Messages that are not what was published, to the last bit.
+    pub torn: u64,
+    /// The longest that one message was waited for.
+    pub stall_ns: u64,
+    /// It begins to ack at once, and does not say so again.
+    pub acking: bool,
+}
+
+/// Messages of one producer, one after the other: numbers from `first` to `end`, exclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    pub producer: u32,
+    pub first: u64,
+    pub end: u64,
+    /// How often they have been handed over, this time included.
+    pub attempt: u8,
 }
 
 /// What a producer has done.

@@ -1,7 +1,6 @@
 //! Starts the workers, watches them, and ends them. Whatever happens, no worker and no queue stay behind.
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use slipring::{Queue, Stats};
@@ -11,46 +10,18 @@ use super::fleet::{Event, Fleet};
 use super::progress::Progress;
 use super::protocol::{Job, Report, Role, START, STOP};
 use super::report::Total;
+use super::temporary::TemporaryQueue;
 use crate::exit::Code;
 use crate::output::{Output, Stopped};
 use crate::signals;
 use crate::units;
 
 /// How long nothing may move before the run is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Beyond this, slots take more cache than the arena's extra line costs.
+const SLOT_MAX: u64 = 4096;
 /// How often it looks at the queue.
 const TICK: Duration = Duration::from_millis(10);
-
-/// A queue of our own, removed at the end.
-struct TemporaryQueue {
-    queue: Queue,
-    path: PathBuf,
-}
-
-impl TemporaryQueue {
-    fn create(plan: &Plan) -> anyhow::Result<Self> {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let unique = since.unwrap_or_default().subsec_nanos();
-        let name = format!("demo-{}-{unique}", std::process::id());
-        let path = slipring::directory()?.join(name);
-        /// Beyond this, slots take more cache than the arena's extra line costs.
-        const SLOT_MAX: u64 = 4096;
-        let slot = (plan.size + 32).next_multiple_of(64).min(SLOT_MAX);
-        let queue = Queue::options()
-            .name("demo supervisor")
-            .capacity(plan.capacity)
-            .slot_size(slot)
-            .max_message(plan.size)
-            .create(&path)?;
-        Ok(Self { queue, path })
-    }
-}
-
-impl Drop for TemporaryQueue {
-    fn drop(&mut self) {
-        let _gone_already = Queue::unlink(&self.path);
-    }
-}
 
 /// Where the run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +52,12 @@ struct Run<'a> {
 /// Runs the demo.
 pub fn run(plan: &Plan, json: bool) -> anyhow::Result<Code> {
     signals::install()?;
-    let temporary = TemporaryQueue::create(plan)?;
+    let slot = (plan.size + 32).next_multiple_of(64).min(SLOT_MAX);
+    let options = Queue::options()
+        .capacity(plan.capacity)
+        .slot_size(slot)
+        .max_message(plan.size);
+    let temporary = TemporaryQueue::create(options)?;
     let mut progress = Progress::new(json)?;
     progress.say(&format!(
         "{} producers and {} consumers, each a process; {} messages of {}; queue {}",
@@ -158,7 +134,7 @@ impl Run<'_> {
         let stats = self.queue.stats();
         self.watch(&stats)?;
         if matches!(self.phase, Phase::Running | Phase::Draining) {
-            self.progress.tick(&stats)?;
+            self.progress.tick(&stats, "")?;
         }
         self.advance(&stats)
     }
@@ -176,6 +152,7 @@ impl Run<'_> {
                 self.total.add_consumed(&consumed);
             }
             Event::Said(Report::Failed(why)) => bail!("demo {name} failed: {why}"),
+            Event::Said(other) => bail!("demo {name} said out of turn: {other:?}"),
             Event::Babbled(line) => bail!("demo {name} said something strange: {line}"),
             Event::Left if self.fleet.has_reported(worker) => {}
             Event::Left => bail!("demo {name} died before it was done"),

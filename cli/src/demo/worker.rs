@@ -1,14 +1,16 @@
 //! What the demo's processes run: one producer, or one consumer.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use hdrhistogram::Histogram;
 use nix::time::{ClockId, clock_gettime};
 use slipring::{AckError, ClaimError, Consumer, Message, Queue};
 
+use super::chaos::worker as mortal;
 use super::numbers::Numbers;
 use super::payload::{self, Stamp};
 use super::protocol::{Consumed, Job, Produced, Report, Role, START, STOP};
@@ -19,7 +21,7 @@ use crate::exit::Code;
 pub const COMMAND: &str = "demo-worker";
 
 /// How long a consumer waits before it looks whether it is to stop.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
@@ -29,34 +31,41 @@ pub fn main() -> Option<Code> {
     if arguments.next()? != COMMAND {
         return None;
     }
-    let ended = arguments
-        .next()
-        .context("no job")
-        .and_then(|job| work(&serde_json::from_str(&job)?));
-    Some(match ended {
-        Ok(()) => Code::Success,
-        Err(error) => {
-            // The supervisor tells the user.
-            let _nobody_there = say(&Report::Failed(format!("{error:#}")));
-            Code::Failure
-        }
-    })
+    let job = arguments.next().unwrap_or_default();
+    let Ok(job) = serde_json::from_str::<Job>(&job) else {
+        return Some(Code::Failure);
+    };
+    let Err(error) = work(&job) else {
+        return Some(Code::Success);
+    };
+    // The supervisor tells the user; if it is gone, that may be all that is wrong.
+    if say(&Report::Failed(format!("{error:#}"))).is_err() {
+        clear_up(&job.queue);
+    }
+    Some(Code::Failure)
+}
+
+/// An orphan. Nobody else will remove the queue, and a producer may be waiting for room that nobody makes.
+fn clear_up(queue: &Path) {
+    let _gone_already = Queue::unlink(queue);
 }
 
 fn work(job: &Job) -> anyhow::Result<()> {
     let name = match job.role {
         Role::Producer { id, .. } => format!("demo producer {id}"),
         Role::Consumer { id, .. } => format!("demo consumer {id}"),
+        Role::Mortal { side, id, .. } => format!("demo {} {id}", side.name()),
     };
     let queue = Queue::options().name(name).open(&job.queue)?;
     match &job.role {
         Role::Producer { id, numbers } => produce(job, &queue, *id, *numbers),
         Role::Consumer { shares, .. } => consume(job, &queue, shares),
+        Role::Mortal { side, id, seed } => mortal::work(job, &queue, *side, *id, *seed),
     }
 }
 
 /// Says that it is ready, waits for the start, and from then on listens for the stop.
-fn await_start(job: &Job) -> anyhow::Result<()> {
+pub fn await_start(job: &Job) -> anyhow::Result<()> {
     say(&Report::Ready)?;
     if hear()? != START {
         bail!("not started");
@@ -67,11 +76,15 @@ fn await_start(job: &Job) -> anyhow::Result<()> {
             STOPPED.store(true, Ordering::Relaxed);
             return;
         }
-        // An orphan. Nobody else will remove the queue, and a producer may be waiting for room that nobody makes.
-        let _gone_already = Queue::unlink(&queue);
+        clear_up(&queue);
         std::process::exit(1);
     });
     Ok(())
+}
+
+/// Whether it has been told to stop.
+pub fn is_stopped() -> bool {
+    STOPPED.load(Ordering::Relaxed)
 }
 
 fn hear() -> anyhow::Result<String> {
@@ -80,7 +93,7 @@ fn hear() -> anyhow::Result<String> {
     Ok(line.trim_end().to_owned())
 }
 
-fn say(report: &Report) -> anyhow::Result<()> {
+pub fn say(report: &Report) -> anyhow::Result<()> {
     let mut line = serde_json::to_vec(report)?;
     line.push(b'\n');
     let mut stdout = std::io::stdout().lock();
@@ -89,7 +102,7 @@ fn say(report: &Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn now_ns() -> u64 {
+pub fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -125,7 +138,7 @@ fn consume(job: &Job, queue: &Queue, shares: &[u64]) -> anyhow::Result<()> {
     let consumer = queue.consumer()?;
     let mut ledger = Ledger::new(shares)?;
     await_start(job)?;
-    while !STOPPED.load(Ordering::Relaxed) {
+    while !is_stopped() {
         receive(job, &consumer, &mut ledger)?;
     }
     drop(consumer);

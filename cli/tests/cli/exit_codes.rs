@@ -38,6 +38,15 @@ fn wrong_usage_is_2() {
     sandbox
         .run(["demo", "--size", "31"])
         .failed(2, "must be 32 to");
+    sandbox
+        .run(["demo", "--seed", "1"])
+        .failed(2, "required arguments were not provided");
+    sandbox
+        .run(["demo", "--chaos", "--messages", "1"])
+        .failed(2, "cannot be used with");
+    sandbox
+        .run(["demo", "--chaos", "--kills-per-second", "0"])
+        .failed(2, "must be 0.1 to 1000");
 }
 
 #[test]
