@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Running, Sandbox, until};
+use crate::support::{HANG, Running, Sandbox, until};
 
 #[test]
 fn a_template_is_filled_in() {
@@ -97,9 +97,8 @@ fn a_drain_tries_each_message_once_and_gives_back_those_that_failed() {
 fn a_drain_that_is_stopped_gives_back_what_it_had_set_aside() {
     let sandbox = Sandbox::with_queue(&[]);
     sandbox.ok(["publish", "q", "fails", "hangs"]);
-    let command =
-        "test $(cat) = hangs || exit 1; echo started; while [ ! -e go ]; do sleep 0.02; done";
-    let drain = sandbox.spawn(["consume", "q", "--drain", "--exec", command]);
+    let command = format!("test $(cat) = hangs || exit 1; {HANG}");
+    let drain = sandbox.spawn(["consume", "q", "--drain", "--exec", &command]);
     assert_eq!(drain.line(), "started");
     assert_eq!(sandbox.group()["in_flight"], 2);
     drain.signal(Signal::SIGTERM);

@@ -3,9 +3,7 @@
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::support::{Running, Sandbox, until};
-
-const HANG: &str = "echo started; while [ ! -e go ]; do sleep 0.02; done";
+use crate::support::{HANG, Running, Sandbox, until};
 
 /// A consumer that has the next message in hand and does not let go of it.
 fn holder(sandbox: &Sandbox) -> Running {

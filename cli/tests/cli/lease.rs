@@ -3,7 +3,7 @@
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Running, Sandbox};
+use crate::support::{HANG, Running, Sandbox};
 
 /// A queue `q` with one group `work` whose claims last so long.
 fn with_timeout(timeout: &str) -> Sandbox {
@@ -49,8 +49,7 @@ fn a_message_set_aside_stays_there_while_others_are_worked_on() {
 fn who_does_not_get_on_loses_the_message_and_says_so() {
     let sandbox = with_timeout("300ms");
     sandbox.ok(["publish", "q", "x"]);
-    let command = "echo started; while [ ! -e go ]; do sleep 0.02; done";
-    let slow = consume(&sandbox, &["-n", "1", "--exec", command]);
+    let slow = consume(&sandbox, &["-n", "1", "--exec", HANG]);
     assert_eq!(slow.line(), "started");
     slow.signal(Signal::SIGSTOP);
     let other = consume(&sandbox, &["-n", "1", "--format", "{count} {payload}\\n"]);
