@@ -73,3 +73,22 @@ fn a_drain_ends_even_if_its_claims_do_not_last() {
     assert!(done.stderr.contains("--exec failed for"), "{done:?}");
     assert_eq!(sandbox.group()["lag"], 3);
 }
+
+#[test]
+fn a_drain_does_not_try_again_what_it_has_lost() {
+    let sandbox = with_timeout("300ms");
+    sandbox.ok(["publish", "q", "fails", "hangs"]);
+    let command = format!("test $(cat) = hangs || {{ echo failed; exit 1; }}; {HANG}");
+    let drain = consume(&sandbox, &["--drain", "--exec", &command]);
+    assert_eq!([drain.line(), drain.line()], ["failed", "started"]);
+    drain.signal(Signal::SIGSTOP);
+    let other = consume(&sandbox, &["-n", "1", "--exec", "cat; exit 1"]);
+    let done = other.wait();
+    assert_eq!((done.code(), done.text()), (1, "fails"), "{done:?}");
+    std::fs::write(sandbox.path("go"), "").unwrap();
+    drain.signal(Signal::SIGCONT);
+    let done = drain.wait();
+    assert_eq!((done.code(), done.text()), (1, ""), "{done:?}");
+    assert!(done.stderr.contains("message 0 was taken"), "{done:?}");
+    assert_eq!(sandbox.group()["lag"], 2);
+}
