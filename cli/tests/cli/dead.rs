@@ -292,3 +292,17 @@ fn a_groups_limits_are_shown_and_checked() {
     sandbox.ok(["create", "small", "--max-message", "1k"]);
     add(&["--dead-letters", "small"]).failed(1, "larger than this one's");
 }
+
+#[test]
+#[ignore = "the library takes the oldest message of a full queue for one that may be overwritten"]
+fn what_keeps_a_full_queue_full_can_be_seen() {
+    let sandbox = Sandbox::with_queue(&["--capacity", "2"]);
+    sandbox.ok(["publish", "q", "a", "b"]);
+    let reject = ["consume", "q", "--drain", "--exec", "exit 100"];
+    assert_eq!(sandbox.run(reject).code(), 0);
+    for found in parked(&sandbox) {
+        assert!(found["payload"].is_string(), "{found}");
+        assert_ne!(found["timestamp_ns"], 0, "{found}");
+    }
+    assert_ne!(sandbox.group()["oldest_age_ns"], 0);
+}

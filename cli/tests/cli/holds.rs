@@ -88,7 +88,8 @@ fn a_full_queue_names_who_is_in_the_way() {
     sandbox.ok(["publish", "q", "d"]);
     let blocked = |why: &str| {
         let expected = format!("group \"default\" has not settled message 0: {why}");
-        assert_eq!(full().unwrap(), expected);
+        // How long ago it was published may follow.
+        assert!(full().unwrap().starts_with(&expected), "{:?}", full());
         sandbox.info()["full"][0].clone()
     };
     let waiting = json!({"group": "default", "sequence": 0, "why": "waiting", "members": 0});
