@@ -35,6 +35,7 @@ pub enum Command {
     Tail(cmd::tail::Args),
     Info(cmd::info::Args),
     Group(cmd::group::Args),
+    Dead(cmd::dead::Args),
     Sweep(cmd::sweep::Args),
     Rm(cmd::rm::Args),
     Demo(cmd::demo::Args),

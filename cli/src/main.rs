@@ -7,6 +7,7 @@
 
 mod args;
 mod cmd;
+mod dead_letter;
 mod demo;
 mod exit;
 mod input;
@@ -14,6 +15,7 @@ mod output;
 mod record;
 #[expect(unsafe_code, reason = "installs signal handlers")]
 mod signals;
+mod table;
 mod template;
 mod units;
 
@@ -42,6 +44,7 @@ fn run(command: Command) -> anyhow::Result<Code> {
         Command::Tail(args) => cmd::tail::run(&args),
         Command::Info(args) => cmd::info::run(&args),
         Command::Group(args) => cmd::group::run(&args),
+        Command::Dead(args) => cmd::dead::run(&args),
         Command::Sweep(args) => cmd::sweep::run(&args),
         Command::Rm(args) => cmd::rm::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),

@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use anyhow::Context;
 use serde::{Serialize, Serializer};
+use slipring::DeadLetter;
 
+use crate::dead_letter::DeadLetterView;
 use crate::template::Template;
 
 /// What there is to print about a message.
@@ -18,6 +20,8 @@ pub struct Record<'a> {
     pub key: u32,
     pub timestamp: u64,
     pub group: Option<&'a str>,
+    /// In a dead-letter queue: where it comes from.
+    pub dead_letter: Option<&'a DeadLetter>,
 }
 
 /// How to print it.
@@ -76,10 +80,13 @@ struct Json<'a> {
     length: usize,
     #[serde(flatten)]
     payload: Payload<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead_letter: Option<DeadLetterView<'a>>,
 }
 
+/// A payload, as JSON.
 #[derive(Serialize)]
-enum Payload<'a> {
+pub enum Payload<'a> {
     #[serde(rename = "payload")]
     Text(&'a str),
     #[serde(rename = "payload_hex", serialize_with = "as_hex")]
@@ -88,6 +95,15 @@ enum Payload<'a> {
 
 fn as_hex<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&hex(bytes))
+}
+
+impl<'a> From<&'a [u8]> for Payload<'a> {
+    fn from(payload: &'a [u8]) -> Self {
+        match std::str::from_utf8(payload) {
+            Ok(text) => Self::Text(text),
+            Err(_) => Self::Bytes(payload),
+        }
+    }
 }
 
 impl<'a> From<&Record<'a>> for Json<'a> {
@@ -100,11 +116,30 @@ impl<'a> From<&Record<'a>> for Json<'a> {
             key: record.key,
             timestamp_ns: record.timestamp,
             length: record.payload.len(),
-            payload: match std::str::from_utf8(record.payload) {
-                Ok(text) => Payload::Text(text),
-                Err(_) => Payload::Bytes(record.payload),
-            },
+            payload: record.payload.into(),
+            dead_letter: record.dead_letter.map(Into::into),
         }
+    }
+}
+
+/// The beginning of some bytes, safe to print in a table: text without control characters, or digits.
+pub fn preview(bytes: &[u8]) -> String {
+    const MOST: usize = 40;
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text.chars().take(MOST + 1).map(printable).collect(),
+        Err(_) => format!("0x{}", hex(bytes.get(..MOST).unwrap_or(bytes))),
+    };
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}
+
+fn printable(c: char) -> String {
+    if c.is_control() {
+        c.escape_default().to_string()
+    } else {
+        c.to_string()
     }
 }
 
@@ -130,6 +165,7 @@ mod tests {
         key: 3,
         timestamp: 4,
         group: None,
+        dead_letter: None,
     };
 
     fn written(style: &Style, record: &Record<'_>) -> Vec<u8> {
@@ -162,5 +198,16 @@ mod tests {
             written(&Style::choose(None, false, true), &RECORD),
             b"text\0"
         );
+    }
+
+    #[test]
+    fn a_preview_is_short_and_harmless() {
+        assert_eq!(preview(b"a b"), "a b");
+        assert_eq!(preview(b"\x1b[2J\n"), "\\u{1b}[2J\\n");
+        assert_eq!(preview(&[0xff, 0]), "0xff00");
+        let long = "x".repeat(41);
+        assert_eq!(preview(long.as_bytes()), format!("{}...", "x".repeat(40)));
+        assert_eq!(preview(&long.as_bytes()[1..]), "x".repeat(40));
+        assert!(preview(&[0xff; 100]).ends_with("f..."));
     }
 }

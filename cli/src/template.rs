@@ -3,7 +3,10 @@
 use std::io::Write;
 use std::str::FromStr;
 
-use crate::record::Record;
+use slipring::DeadLetter;
+
+use crate::dead_letter::cause_name;
+use crate::record::{Record, hex};
 use crate::units;
 
 /// What stands between braces.
@@ -18,9 +21,21 @@ enum Field {
     Time,
     Length,
     Group,
+    Dead(DeadField),
 }
 
-const FIELDS: [(&str, Field); 9] = [
+/// What only messages in a dead-letter queue have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DeadField {
+    Cause,
+    Reason,
+    Deliveries,
+    SourceQueue,
+    SourceGroup,
+    SourceSequence,
+}
+
+const FIELDS: [(&str, Field); 15] = [
     ("payload", Field::Payload),
     ("sequence", Field::Sequence),
     ("count", Field::Count),
@@ -30,6 +45,12 @@ const FIELDS: [(&str, Field); 9] = [
     ("time", Field::Time),
     ("length", Field::Length),
     ("group", Field::Group),
+    ("cause", Field::Dead(DeadField::Cause)),
+    ("reason", Field::Dead(DeadField::Reason)),
+    ("deliveries", Field::Dead(DeadField::Deliveries)),
+    ("source_queue", Field::Dead(DeadField::SourceQueue)),
+    ("source_group", Field::Dead(DeadField::SourceGroup)),
+    ("source_sequence", Field::Dead(DeadField::SourceSequence)),
 ];
 
 /// The help for `--format`, in short.
@@ -41,6 +62,8 @@ Print each message by a template, such as '{sequence} {payload}\\n'
 
 Placeholders: {payload} {sequence} {count} (how often it was delivered) {kind} {key} {timestamp} (ns since 1970, 0 if \
 the queue takes no times) {time} (the same as UTC) {length} {group}. \
+Of a message in a dead-letter queue, else empty: {cause} (rejected or too-many-deliveries) {reason} {deliveries} \
+{source_queue} (its id, see `slipring info --json`) {source_group} {source_sequence}. \
 Escapes: \\n \\t \\\\ \\0 {{ }}. Nothing is added: write \\n where a line ends.";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,9 +152,26 @@ impl Template {
                 }
                 Piece::Field(Field::Length) => write!(to, "{}", record.payload.len())?,
                 Piece::Field(Field::Group) => write!(to, "{}", record.group.unwrap_or(""))?,
+                Piece::Field(Field::Dead(field)) => {
+                    let text = record.dead_letter.map(|letter| field.of(letter));
+                    to.extend_from_slice(text.unwrap_or_default().as_bytes());
+                }
             }
         }
         Ok(())
+    }
+}
+
+impl DeadField {
+    fn of(self, letter: &DeadLetter) -> String {
+        match self {
+            Self::Cause => cause_name(letter.cause).to_owned(),
+            Self::Reason => letter.reason.clone(),
+            Self::Deliveries => letter.deliveries.to_string(),
+            Self::SourceQueue => hex(&letter.queue_id),
+            Self::SourceGroup => letter.group.clone(),
+            Self::SourceSequence => letter.sequence.to_string(),
+        }
     }
 }
 
@@ -147,6 +187,7 @@ mod tests {
         key: 9,
         timestamp: 5,
         group: Some("g"),
+        dead_letter: None,
     };
 
     fn filled(source: &str) -> Vec<u8> {
@@ -164,6 +205,7 @@ mod tests {
             b"23954g"
         );
         assert_eq!(filled("{time}"), b"1970-01-01T00:00:00.000000005Z");
+        assert_eq!(filled("{cause}{reason}{source_sequence}."), b".");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Sizes, durations and times, as people write and read them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Reads a size in bytes: `4096`, `64k`, `1m`, `2g`; units are powers of 1024.
 pub fn parse_size(text: &str) -> Result<u64, String> {
@@ -99,6 +99,16 @@ pub fn duration(duration: Duration) -> String {
         _ if seconds < 172_800.0 => format!("{:.1} h", seconds / 3600.0),
         _ => format!("{:.1} days", seconds / 86_400.0),
     }
+}
+
+/// How long ago that was, in nanoseconds since 1970; unknown for 0.
+pub fn age(nanoseconds: u64) -> String {
+    if nanoseconds == 0 {
+        return "?".to_owned();
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let then = Duration::from_nanos(nanoseconds);
+    duration(now.unwrap_or_default().saturating_sub(then))
 }
 
 /// Nanoseconds since 1970 as `2026-01-31T12:00:00.000000000Z`.

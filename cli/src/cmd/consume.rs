@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use slipring::{ClaimError, Consumer, DEFAULT_GROUP, Delivery};
+use slipring::{ClaimError, Consumer, DEFAULT_GROUP, Delivery, GroupStats};
 
-use super::settle::{self, Settled, Way};
+use super::lease::Lease;
+use super::settle::{self, Settled, Verdict, Way};
 use super::{QueueArg, find_group};
 use crate::exit::Code;
 use crate::output::{self, Output, Stopped};
@@ -21,9 +22,18 @@ use crate::units::parse_duration;
 /// --count, --drain or --timeout it goes on for ever.
 ///
 /// With --exec, a shell runs CMD with the message on its standard input, and SLIPRING_SEQUENCE, SLIPRING_COUNT (1 at
-/// first), SLIPRING_KIND, SLIPRING_KEY, SLIPRING_TIMESTAMP (ns since 1970) and SLIPRING_GROUP in its environment. Exit
-/// code 0 acks the message. Anything else gives it back: it comes again, here or at another consumer, with a higher
-/// count.
+/// first), SLIPRING_KIND, SLIPRING_KEY, SLIPRING_TIMESTAMP (ns since 1970) and SLIPRING_GROUP in its environment; for a
+/// message in a dead-letter queue also SLIPRING_DEAD_QUEUE (the id of the queue it comes from), _GROUP, _SEQUENCE,
+/// _TIMESTAMP, _DELIVERIES, _CAUSE (rejected or too-many-deliveries) and _REASON.
+///
+/// Exit code 0 acks the message. 100 rejects it as no good, whoever gets it: it goes to the group's dead-letter queue, or
+/// is parked, with "command exited with 100" as the reason. Anything else gives it back: it comes again, here or at
+/// another consumer, with a higher count, until the deliveries that the group allows are used up; then it is dead, too. In
+/// a group without such a limit it comes again for ever, but for --drain: there a run tries each message once, and gives
+/// back at its end those whose command failed; in an exclusive group, where nothing may go ahead of a message that failed,
+/// the run ends there.
+///
+/// In a group with an ack time-out, a message stays this consumer's while its command runs.
 ///
 /// On SIGINT or SIGTERM the message in hand is finished or given back, and the queue is left in order. A command that
 /// runs is waited for (a terminal's Ctrl-C reaches it, too). A second signal ends it at once; what it held goes to another
@@ -42,9 +52,11 @@ pub struct Args {
     #[arg(short, long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
     /// Stop when no message is left to claim
+    ///
+    /// With --exec, and no limit on deliveries, those that this run has failed on are not claimed again.
     #[arg(short, long, conflicts_with = "timeout")]
     drain: bool,
-    /// Run CMD for each message; exit code 0 acks it, anything else gives it back
+    /// Run CMD for each message; exit code 0 acks it, 100 rejects it, anything else gives it back
     #[arg(short, long, value_name = "CMD", conflicts_with_all = ["format", "json", "null"])]
     exec: Option<String>,
     #[arg(short, long, value_name = "TEMPLATE", help = template::SHORT, long_help = template::HELP)]
@@ -59,13 +71,6 @@ pub struct Args {
     null: bool,
 }
 
-/// How many messages ended how.
-#[derive(Debug, Default)]
-struct Tally {
-    handled: u64,
-    given_back: u64,
-}
-
 /// Runs it.
 pub fn run(args: &Args) -> anyhow::Result<Code> {
     signals::install()?;
@@ -75,72 +80,146 @@ pub fn run(args: &Args) -> anyhow::Result<Code> {
     let consumer = group
         .consumer()
         .with_context(|| format!("{}: group {:?}", path.display(), args.group))?;
-    let mut way = match &args.exec {
+    let mut stats = queue.stats().groups.into_iter();
+    let terms = stats.find(|found| found.name == args.group);
+    let way = match &args.exec {
         Some(command) => Way::Run(command),
         None => Way::Print(
             Style::choose(args.format.as_ref(), args.json, args.null),
             Output::stdout()?,
         ),
     };
-    consume(args, &consumer, &mut way)
+    Run::new(args, &consumer, way, &terms.unwrap_or_default())
+        .finish()
         .with_context(|| format!("{}: group {:?}", path.display(), args.group))
 }
 
-fn consume(args: &Args, consumer: &Consumer, way: &mut Way<'_>) -> anyhow::Result<Code> {
-    let mut tally = Tally::default();
-    while args.count.is_none_or(|count| tally.handled < count) {
-        let Some(delivery) = next(args, consumer, way)? else {
-            // A count not reached is something to tell the caller, an empty queue alone is not.
-            return match args.count {
-                Some(count) => Err(ClaimError::Empty)
-                    .with_context(|| format!("{} of {count} messages", tally.handled)),
-                None => Ok(Code::Success),
-            };
-        };
-        let sequence = delivery.sequence();
-        match settle::settle(delivery, &args.group, way)? {
-            Settled::Acked => {}
-            Settled::GivenBack => tally.given_back += 1,
-            Settled::Stale => output::complain(&format!(
-                "message {sequence} was taken from this consumer before it could ack: it may come twice"
-            )),
-        }
-        tally.handled += 1;
-    }
-    if tally.given_back > 0 {
-        bail!(
-            "--exec failed for {} of {} messages: given back",
-            tally.given_back,
-            tally.handled
-        );
-    }
-    Ok(Code::Success)
+/// One run, and how many deliveries ended how.
+struct Run<'a> {
+    args: &'a Args,
+    consumer: &'a Consumer,
+    way: Way<'a>,
+    lease: Lease,
+    exclusive: bool,
+    /// Tries each message once: it would not come to an end otherwise.
+    tries_once: bool,
+    /// Failed, and given back at the end.
+    aside: Vec<Delivery<'a>>,
+    handled: u64,
+    given_back: u64,
 }
 
-/// The next message, waiting in slices that notice a signal; `None` if none came and --drain asks for that.
-fn next<'c>(
-    args: &Args,
-    consumer: &'c Consumer,
-    way: &Way<'_>,
-) -> anyhow::Result<Option<Delivery<'c>>> {
-    let deadline = args
-        .timeout
-        .and_then(|timeout| Instant::now().checked_add(timeout));
-    loop {
-        if signals::caught().is_some() {
-            return Err(Stopped.into());
-        }
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let slice = left.unwrap_or(signals::SLICE).min(signals::SLICE);
-        match consumer.recv_timeout(slice) {
-            // A slice is long enough to notice and clear up after a consumer that died with messages in its hands.
-            Err(ClaimError::TimedOut) if args.drain => return Ok(None),
-            Err(ClaimError::TimedOut) if left != Some(slice) => {
-                if let Way::Print(_, output) = way {
-                    output.check_reader()?;
-                }
-            }
-            other => return Ok(Some(other?)),
+impl<'a> Run<'a> {
+    fn new(args: &'a Args, consumer: &'a Consumer, way: Way<'a>, terms: &GroupStats) -> Self {
+        Self {
+            args,
+            consumer,
+            way,
+            lease: Lease::new(terms.ack_timeout),
+            exclusive: terms.exclusive,
+            tries_once: args.drain && terms.max_deliveries.is_none(),
+            aside: Vec::new(),
+            handled: 0,
+            given_back: 0,
         }
     }
+
+    fn finish(mut self) -> anyhow::Result<Code> {
+        let ended = self.consume();
+        for delivery in std::mem::take(&mut self.aside) {
+            settle(delivery, Verdict::Failed)?;
+        }
+        ended?;
+        if self.given_back > 0 {
+            bail!(
+                "--exec failed for {} of {} deliveries: given back",
+                self.given_back,
+                self.handled
+            );
+        }
+        Ok(Code::Success)
+    }
+
+    fn consume(&mut self) -> anyhow::Result<()> {
+        while self.args.count.is_none_or(|count| self.handled < count) {
+            let Some(delivery) = self.next()? else {
+                // A count not reached is something to tell the caller, an empty queue alone is not.
+                return match self.args.count {
+                    Some(count) => Err(ClaimError::Empty)
+                        .with_context(|| format!("{} of {count} messages", self.handled)),
+                    None => Ok(()),
+                };
+            };
+            // Set aside, and lost since the queue gave it to another: there is no end in that.
+            if self.is_aside(delivery.sequence()) {
+                return Ok(());
+            }
+            let Self {
+                way, lease, aside, ..
+            } = self;
+            let verdict = settle::handle(&delivery, &self.args.group, way, lease, aside)?;
+            self.handled += 1;
+            let once = self.tries_once && verdict == Verdict::Failed;
+            self.given_back += u64::from(verdict == Verdict::Failed);
+            if once && !self.exclusive {
+                self.aside.push(delivery);
+                continue;
+            }
+            settle(delivery, verdict)?;
+            if once {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn is_aside(&self, sequence: u64) -> bool {
+        let mut aside = self.aside.iter();
+        aside.any(|delivery| delivery.sequence() == sequence)
+    }
+
+    /// The next message, waiting in slices that notice a signal; `None` if none came and --drain asks for that.
+    fn next(&mut self) -> anyhow::Result<Option<Delivery<'a>>> {
+        // A slice is long enough to notice and clear up after a consumer that died with messages in its hands.
+        let patience = if self.args.drain {
+            Some(signals::SLICE)
+        } else {
+            self.args.timeout
+        };
+        let deadline = patience.and_then(|patience| Instant::now().checked_add(patience));
+        loop {
+            if signals::caught().is_some() {
+                return Err(Stopped.into());
+            }
+            self.lease.prolong(&self.aside);
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let mut slice = left.unwrap_or(signals::SLICE).min(signals::SLICE);
+            if !self.aside.is_empty() {
+                slice = self.lease.rest().unwrap_or(slice).min(slice);
+            }
+            match self.consumer.recv_timeout(slice) {
+                Err(ClaimError::TimedOut) if left != Some(slice) => {
+                    if let Way::Print(_, output) = &self.way {
+                        output.check_reader()?;
+                    }
+                }
+                Err(ClaimError::TimedOut) if self.args.drain => return Ok(None),
+                other => return Ok(Some(other?)),
+            }
+        }
+    }
+}
+
+fn settle(delivery: Delivery<'_>, verdict: Verdict) -> anyhow::Result<()> {
+    let sequence = delivery.sequence();
+    match settle::settle(delivery, verdict)? {
+        Settled::Stale => output::complain(&format!(
+            "message {sequence} was taken from this consumer before it could settle it: it may come twice"
+        )),
+        Settled::InTime if verdict == Verdict::NoGood => {
+            output::complain(&format!("message {sequence} rejected: {}", settle::REASON));
+        }
+        Settled::InTime => {}
+    }
+    Ok(())
 }

@@ -15,11 +15,13 @@ use crate::units::parse_duration;
 
 pub use super::info_text::group_table;
 use super::info_text::page;
+use super::obstacle::{Obstacle, obstacles};
 
-/// Show a queue: its shape, groups, attached processes and lag
+/// Show a queue: its shape, groups and lag, and which process holds what
 ///
 /// Reads only. The numbers are from slightly different moments, and counters of busy processes lag by up to 64.
-/// A process that died is shown until somebody clears up after it, as whoever attaches or waits does.
+/// A process that died is shown, with what it held, until somebody clears up after it, as whoever attaches or waits does.
+/// When the queue is full, the page says which message holds producers back, and who has it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -99,8 +101,10 @@ struct View<'a> {
     tail: u64,
     published: u64,
     aborted: u64,
+    swept: SweptView,
     depth: u64,
     bytes_in_use: u64,
+    full: Vec<Obstacle<'a>>,
     groups: Vec<GroupView<'a>>,
     participants: Vec<ParticipantView<'a>>,
 }
@@ -120,6 +124,13 @@ struct GeometryView {
     file_size: u64,
 }
 
+#[derive(Serialize)]
+struct SweptView {
+    participants: u64,
+    holes: u64,
+    claims: u64,
+}
+
 /// A group, as JSON.
 #[derive(Serialize)]
 pub struct GroupView<'a> {
@@ -132,12 +143,18 @@ pub struct GroupView<'a> {
     lag: u64,
     ready: u64,
     in_flight: u64,
+    dead: u64,
     members: u64,
     active: Option<u16>,
     delivered: u64,
     redelivered: u64,
     acked: u64,
     lost: u64,
+    dead_lettered: u64,
+    expired: u64,
+    max_deliveries: Option<u8>,
+    ack_timeout_ns: Option<u64>,
+    dead_letters: Option<&'a str>,
     oldest: Option<u64>,
     oldest_age_ns: u64,
 }
@@ -147,11 +164,21 @@ struct ParticipantView<'a> {
     id: u16,
     pid: u64,
     name: &'a str,
+    alive: bool,
     attached_ns: u64,
     producer: bool,
     sole_producer: bool,
     groups: &'a [String],
     published: u64,
+    writing: u64,
+    holds: u64,
+    oldest_held: Option<u64>,
+    oldest_held_age_ns: u64,
+    highest_count: u8,
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl<'a> View<'a> {
@@ -180,8 +207,14 @@ impl<'a> View<'a> {
             tail: stats.tail,
             published: stats.published,
             aborted: stats.aborted,
+            swept: SweptView {
+                participants: stats.swept.participants,
+                holes: stats.swept.holes,
+                claims: stats.swept.claims,
+            },
             depth: stats.depth,
             bytes_in_use: stats.bytes_in_use,
+            full: obstacles(inspector, stats),
             groups: stats.groups.iter().map(GroupView::from).collect(),
             participants: stats.participants.iter().map(Into::into).collect(),
         }
@@ -200,14 +233,20 @@ impl<'a> From<&'a GroupStats> for GroupView<'a> {
             lag: group.lag,
             ready: group.ready,
             in_flight: group.in_flight,
+            dead: group.dead,
             members: group.members,
             active: group.active,
             delivered: group.delivered,
             redelivered: group.redelivered,
             acked: group.acked,
             lost: group.lost,
+            dead_lettered: group.dead_lettered,
+            expired: group.expired,
+            max_deliveries: group.max_deliveries,
+            ack_timeout_ns: group.ack_timeout.map(nanoseconds),
+            dead_letters: group.dead_letters.as_deref(),
             oldest: group.oldest,
-            oldest_age_ns: u64::try_from(group.oldest_age.as_nanos()).unwrap_or(u64::MAX),
+            oldest_age_ns: nanoseconds(group.oldest_age),
         }
     }
 }
@@ -218,11 +257,17 @@ impl<'a> From<&'a ParticipantStats> for ParticipantView<'a> {
             id: participant.id,
             pid: participant.pid,
             name: &participant.name,
+            alive: participant.alive,
             attached_ns: participant.attached_ns,
             producer: participant.producer,
             sole_producer: participant.sole_producer,
             groups: &participant.groups,
             published: participant.published,
+            writing: participant.writing,
+            holds: participant.holds,
+            oldest_held: participant.oldest_held,
+            oldest_held_age_ns: nanoseconds(participant.oldest_held_age),
+            highest_count: participant.highest_count,
         }
     }
 }

@@ -1,8 +1,12 @@
-//! The tables of `slipring info` and `slipring group list`.
+//! The page of `slipring info`, and the tables of it and of `slipring group list`.
+
+use std::time::Duration;
 
 use slipring::{GroupStats, Inspector, ParticipantStats, Stats};
 
+use super::obstacle::{obstacles, stuck_publishers};
 use super::{policy_name, timestamps_name};
+use crate::table::Table;
 use crate::units;
 
 /// Everything about a queue, for people.
@@ -42,7 +46,7 @@ pub fn page(name: &str, inspector: &Inspector, stats: &Stats, rate: Option<f64>)
             "published",
             format!("{}{per_second}", units::count(stats.published)),
         ),
-        ("never finished", units::count(stats.aborted)),
+        ("swept", swept(stats)),
         (
             "in use",
             format!(
@@ -53,8 +57,10 @@ pub fn page(name: &str, inspector: &Inspector, stats: &Stats, rate: Option<f64>)
             ),
         ),
     ];
+    let full = obstacles(inspector, stats);
+    let full = full.iter().map(|obstacle| ("full", obstacle.to_string()));
     let mut text = String::new();
-    for (label, value) in rows {
+    for (label, value) in rows.into_iter().chain(full) {
         text.push_str(&format!("{label:<15}  {value}\n"));
     }
     format!(
@@ -64,46 +70,54 @@ pub fn page(name: &str, inspector: &Inspector, stats: &Stats, rate: Option<f64>)
         indented(&group_table(&stats.groups)),
         stats.participants.len(),
         shape.max_participants,
-        indented(&participant_table(&stats.participants))
+        indented(&participant_table(inspector, stats))
     )
 }
 
-/// One row for each group.
+/// What has been repaired after deaths.
+fn swept(stats: &Stats) -> String {
+    format!(
+        "{} dead processes, {} messages never finished, {} given back",
+        units::count(stats.swept.participants),
+        units::count(stats.swept.holes),
+        units::count(stats.swept.claims)
+    )
+}
+
+/// One row for each group, and a line for each that has limits.
 pub fn group_table(groups: &[GroupStats]) -> String {
-    let head = [
-        "name",
-        "kind",
-        "members",
-        "lag",
-        "ready",
-        "in flight",
-        "oldest",
-        "acked",
-        "redelivered",
-        "lost",
-    ];
-    let rows = groups.iter().map(|group| {
-        let oldest = match group.oldest {
-            None => "-".to_owned(),
-            Some(_) if group.oldest_age.is_zero() => "?".to_owned(),
-            Some(_) => units::duration(group.oldest_age),
-        };
-        // As wide as an age gets, so that a table that is shown again and again stands still.
-        let oldest = format!("{oldest:>8}");
-        vec![
-            group.name.clone(),
-            kind(group),
-            group.members.to_string(),
-            units::count(group.lag),
-            units::count(group.ready),
-            units::count(group.in_flight),
-            oldest,
-            units::count(group.acked),
-            units::count(group.redelivered),
-            units::count(group.lost),
-        ]
-    });
-    table(&head, rows.collect(), 2)
+    let table = Table::of(groups)
+        .left("name", |group| group.name.clone())
+        .left("kind", kind)
+        .right("members", |group| group.members.to_string())
+        .right("lag", |group| units::count(group.lag))
+        .right("ready", |group| units::count(group.ready))
+        .right("in flight", |group| units::count(group.in_flight))
+        .right_unless_zero("dead", |group| group.dead)
+        .right("oldest", |group| age(group.oldest, group.oldest_age))
+        .right("acked", |group| units::count(group.acked))
+        .right("redelivered", |group| units::count(group.redelivered))
+        .right_unless_zero("expired", |group| group.expired)
+        .right_unless_zero("dead-lettered", |group| group.dead_lettered)
+        .right("lost", |group| units::count(group.lost));
+    let mut text = table.text();
+    for (group, terms) in groups
+        .iter()
+        .filter_map(|group| Some((group, terms(group)?)))
+    {
+        text.push_str(&format!("\n{}: {terms}", group.name));
+    }
+    text
+}
+
+/// As wide as an age gets, so that a table that is shown again and again stands still.
+fn age(sequence: Option<u64>, age: Duration) -> String {
+    let text = match sequence {
+        None => "-".to_owned(),
+        Some(_) if age.is_zero() => "?".to_owned(),
+        Some(_) => units::duration(age),
+    };
+    format!("{text:>8}")
 }
 
 fn kind(group: &GroupStats) -> String {
@@ -121,76 +135,70 @@ fn kind(group: &GroupStats) -> String {
     kind
 }
 
-fn participant_table(participants: &[ParticipantStats]) -> String {
-    let head = ["name", "groups", "id", "pid", "published"];
-    let rows = participants.iter().map(|found| {
-        let groups = match found.groups.as_slice() {
+/// What a group was made with beside its kind, if anything.
+fn terms(group: &GroupStats) -> Option<String> {
+    let deliveries = group
+        .max_deliveries
+        .map(|most| format!("at most {most} deliveries of a message"));
+    let dead = match &group.dead_letters {
+        Some(queue) => Some(format!("dead messages go to {queue}")),
+        None => deliveries
+            .as_ref()
+            .map(|_| "dead messages are parked".to_owned()),
+    };
+    let lease = group
+        .ack_timeout
+        .map(|timeout| format!("a claim lasts {}", units::duration(timeout)));
+    let parts: Vec<_> = [deliveries, dead, lease].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// One row for each process, and a line for each that is stuck, or died, inside a publish.
+fn participant_table(inspector: &Inspector, stats: &Stats) -> String {
+    let count = |number: u64| match number {
+        0 => "-".to_owned(),
+        number => units::count(number),
+    };
+    let table = Table::of(&stats.participants)
+        .left("name", |found| found.name.clone())
+        .left("groups", |found| match found.groups.as_slice() {
             [] => "-".to_owned(),
             groups => groups.join(", "),
+        })
+        .left("state", |found| {
+            if found.alive { "alive" } else { "dead" }.to_owned()
+        })
+        .right("id", |found| found.id.to_string())
+        .right("pid", |found| found.pid.to_string())
+        .right("published", published)
+        .right("holds", |found| count(found.holds))
+        .right("oldest", |found| {
+            age(found.oldest_held, found.oldest_held_age)
+        })
+        .right("deliveries", |found| count(found.highest_count.into()));
+    let mut text = table.text();
+    let stuck = stuck_publishers(inspector, stats);
+    for found in stats.participants.iter().filter(|found| found.writing > 0) {
+        let what = match found.alive {
+            false => "died inside a publish: whoever attaches or waits next clears it up",
+            true if stuck.contains(&found.id) => "is stuck inside a publish: paused, perhaps",
+            true => continue,
         };
-        let published = match (found.sole_producer, found.producer) {
-            (true, _) => format!("{} (sole)", units::count(found.published)),
-            (false, true) => units::count(found.published),
-            (false, false) if found.published > 0 => units::count(found.published),
-            (false, false) => "-".to_owned(),
-        };
-        vec![
-            found.name.clone(),
-            groups,
-            found.id.to_string(),
-            found.pid.to_string(),
-            published,
-        ]
-    });
-    table(&head, rows.collect(), 2)
+        text.push_str(&format!("\nprocess {} ({}) {what}", found.pid, found.name));
+    }
+    text
+}
+
+fn published(found: &ParticipantStats) -> String {
+    match (found.sole_producer, found.producer) {
+        (true, _) => format!("{} (sole)", units::count(found.published)),
+        (false, true) => units::count(found.published),
+        (false, false) if found.published > 0 => units::count(found.published),
+        (false, false) => "-".to_owned(),
+    }
 }
 
 fn indented(text: &str) -> String {
     let lines: Vec<_> = text.lines().map(|line| format!("  {line}")).collect();
     lines.join("\n")
-}
-
-/// Columns as wide as they need to be; the first few aligned left, numbers right.
-fn table(head: &[&str], rows: Vec<Vec<String>>, left: usize) -> String {
-    if rows.is_empty() {
-        return "none".to_owned();
-    }
-    let head = head.iter().map(|title| (*title).to_owned()).collect();
-    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
-    let mut widths = Vec::new();
-    for row in &rows {
-        widths.resize(row.len().max(widths.len()), 0);
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let lines = rows.iter().map(|row| {
-        let cells = row
-            .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(at, (cell, width))| {
-                if at < left {
-                    format!("{cell:<width$}")
-                } else {
-                    format!("{cell:>width$}")
-                }
-            });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_line_up() {
-        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
-        let rows = vec![row(["a", "x", "1"]), row(["long", "y", "1000"])];
-        let expected = "name  k     n\na     x     1\nlong  y  1000";
-        assert_eq!(table(&["name", "k", "n"], rows, 2), expected);
-        assert_eq!(table(&["name"], Vec::new(), 1), "none");
-    }
 }

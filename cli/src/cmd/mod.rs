@@ -3,6 +3,7 @@
 pub mod completions;
 pub mod consume;
 pub mod create;
+pub mod dead;
 pub mod demo;
 pub mod group;
 pub mod info;
@@ -13,6 +14,8 @@ pub mod sweep;
 pub mod tail;
 
 mod info_text;
+mod lease;
+mod obstacle;
 mod settle;
 
 use std::path::{Path, PathBuf};
@@ -61,11 +64,13 @@ fn find_group(queue: &Queue, path: &Path, name: &str) -> anyhow::Result<Group> {
 
 /// What a failure to create a queue means: one that is not found lacks its directory, not itself.
 fn not_created(error: OpenError) -> anyhow::Error {
-    if matches!(error.kind(), OpenErrorKind::NotFound) {
-        let path = error.path().display();
-        return anyhow!("{path}: its directory does not exist: make it first");
-    }
-    error.into()
+    without_directory(&error).unwrap_or_else(|| error.into())
+}
+
+fn without_directory(error: &OpenError) -> Option<anyhow::Error> {
+    let path = error.path().display();
+    matches!(error.kind(), OpenErrorKind::NotFound)
+        .then(|| anyhow!("{path}: its directory does not exist: make it first"))
 }
 
 fn policy_name(policy: FullPolicy) -> &'static str {

@@ -23,6 +23,7 @@ pub struct Args {
 struct Cleared {
     participants: Vec<Dead>,
     holes: u64,
+    claims: u64,
 }
 
 #[derive(Serialize)]
@@ -42,18 +43,29 @@ pub fn run(args: &Args) -> anyhow::Result<Code> {
     let mut output = Output::stdout()?;
     if args.json {
         output.json(&cleared)?;
-    } else if cleared.participants.is_empty() {
-        output.line("no dead process")?;
     } else {
-        for dead in &cleared.participants {
-            output.line(format_args!("cleared process {} ({})", dead.pid, dead.name))?;
-        }
-        if cleared.holes > 0 {
-            output.line(format_args!("messages never finished: {}", cleared.holes))?;
-        }
+        show(&cleared, &mut output)?;
     }
     output.flush()?;
     Ok(Code::Success)
+}
+
+fn show(cleared: &Cleared, output: &mut Output) -> anyhow::Result<()> {
+    for dead in &cleared.participants {
+        output.line(format_args!("cleared process {} ({})", dead.pid, dead.name))?;
+    }
+    for (what, count) in [
+        ("messages never finished", cleared.holes),
+        ("messages given back", cleared.claims),
+    ] {
+        if count > 0 {
+            output.line(format_args!("{what}: {count}"))?;
+        }
+    }
+    if cleared.participants.is_empty() {
+        output.line("no dead process")?;
+    }
+    Ok(())
 }
 
 fn compare(before: Stats, after: &Stats) -> Cleared {
@@ -61,6 +73,7 @@ fn compare(before: Stats, after: &Stats) -> Cleared {
         (a.id, a.pid, a.attached_ns) == (b.id, b.pid, b.attached_ns)
     };
     let gone = |found: &ParticipantStats| !after.participants.iter().any(|left| same(left, found));
+    let swept = after.swept.since(before.swept);
     let participants = before.participants.into_iter().filter(gone);
     Cleared {
         participants: participants
@@ -70,6 +83,7 @@ fn compare(before: Stats, after: &Stats) -> Cleared {
                 name: found.name,
             })
             .collect(),
-        holes: after.aborted.saturating_sub(before.aborted),
+        holes: swept.holes,
+        claims: swept.claims,
     }
 }

@@ -131,7 +131,7 @@ impl View {
                     kind,
                     key,
                     timestamp,
-                    dead_letter: _,
+                    dead_letter,
                 } => {
                     let record = Record {
                         payload: &payload,
@@ -141,6 +141,7 @@ impl View {
                         key,
                         timestamp,
                         group: None,
+                        dead_letter: dead_letter.as_deref(),
                     };
                     self.style.write(&record, self.output.buffer())?;
                     self.output.flush_if_long()?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Running, Sandbox, until};
+use crate::support::{HANG, Running, Sandbox, until};
 
 #[test]
 fn a_template_is_filled_in() {
@@ -52,7 +52,7 @@ fn a_message_whose_command_fails_comes_again() {
     let sandbox = Sandbox::with_queue(&[]);
     sandbox.ok(["publish", "q", "x"]);
     let done = sandbox.run(["consume", "q", "-n", "1", "--exec", "exit 3"]);
-    done.failed(1, "--exec failed for 1 of 1 messages");
+    done.failed(1, "--exec failed for 1 of 1 deliveries: given back");
     assert_eq!(sandbox.group()["lag"], 1);
     let again = sandbox.run(["consume", "q", "-n", "1", "--json"]).json();
     assert_eq!(
@@ -67,9 +67,64 @@ fn a_command_may_fail_until_it_succeeds() {
     let sandbox = Sandbox::with_queue(&[]);
     sandbox.ok(["publish", "q", "x", "y"]);
     let command = "echo $SLIPRING_COUNT $(cat); test $SLIPRING_COUNT = 2";
-    let printed = sandbox.ok(["consume", "q", "--drain", "--exec", command]);
-    let lines: BTreeSet<_> = printed.lines().collect();
+    let done = sandbox.run(["consume", "q", "-n", "4", "--exec", command]);
+    done.failed(1, "--exec failed for 2 of 4 deliveries");
+    let lines: BTreeSet<_> = done.text().lines().collect();
     assert_eq!(lines, BTreeSet::from(["1 x", "2 x", "1 y", "2 y"]));
+    assert_eq!(sandbox.group()["lag"], 0);
+}
+
+/// Fails on the message `b`.
+const NOT_B: &str = r#"message=$(cat); echo "$SLIPRING_COUNT $message"; test "$message" != b"#;
+
+#[test]
+fn a_drain_tries_each_message_once_and_gives_back_those_that_failed() {
+    let sandbox = Sandbox::with_queue(&[]);
+    sandbox.ok(["publish", "q", "a", "b", "c"]);
+    let drain = ["consume", "q", "--drain"];
+    for count in ["1", "2"] {
+        let done = sandbox.run([&drain[..], &["--exec", NOT_B]].concat());
+        done.failed(1, "--exec failed for 1 of ");
+        let expected = ["1 a\n1 b\n1 c\n", "2 b\n"];
+        assert_eq!(done.text(), expected[usize::from(count == "2")]);
+        assert_eq!(sandbox.group()["ready"], 1);
+    }
+    let args = [&drain[..], &["--format", "{count} {payload}\\n"]].concat();
+    assert_eq!(sandbox.ok(args), "3 b\n");
+}
+
+#[test]
+fn a_drain_that_is_stopped_gives_back_what_it_had_set_aside() {
+    let sandbox = Sandbox::with_queue(&[]);
+    sandbox.ok(["publish", "q", "fails", "hangs"]);
+    let command = format!("test $(cat) = hangs || exit 1; {HANG}");
+    let drain = sandbox.spawn(["consume", "q", "--drain", "--exec", &command]);
+    assert_eq!(drain.line(), "started");
+    assert_eq!(sandbox.group()["in_flight"], 2);
+    drain.signal(Signal::SIGTERM);
+    std::fs::write(sandbox.path("go"), "").unwrap();
+    assert_eq!(drain.wait().code(), 143);
+    let args = [
+        "consume",
+        "q",
+        "--drain",
+        "--format",
+        "{count} {payload}\\n",
+    ];
+    assert_eq!(sandbox.ok(args), "2 fails\n");
+}
+
+#[test]
+fn in_strict_order_a_drain_ends_at_the_message_that_fails() {
+    let sandbox = Sandbox::with_queue(&["--no-default-group"]);
+    sandbox.ok(["group", "add", "q", "log", "--exclusive"]);
+    sandbox.ok(["publish", "q", "a", "b", "c"]);
+    let drain = ["consume", "q", "-g", "log", "--drain"];
+    let done = sandbox.run([&drain[..], &["--exec", NOT_B]].concat());
+    done.failed(1, "--exec failed for 1 of 2 deliveries");
+    assert_eq!(done.text(), "1 a\n1 b\n");
+    let args = [&drain[..], &["--format", "{count} {payload}\\n"]].concat();
+    assert_eq!(sandbox.ok(args), "2 b\n1 c\n");
 }
 
 #[test]

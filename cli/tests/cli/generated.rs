@@ -2,13 +2,14 @@
 
 use crate::support::Sandbox;
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "create",
     "publish",
     "consume",
     "tail",
     "info",
     "group",
+    "dead",
     "sweep",
     "rm",
     "demo",
@@ -32,7 +33,14 @@ fn completions_know_every_command() {
     let sandbox = Sandbox::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = sandbox.ok(["completions", shell]);
-        for command in COMMANDS {
+        let inner = [
+            "retry",
+            "discard",
+            "max-deliveries",
+            "dead-letters",
+            "ack-timeout",
+        ];
+        for command in COMMANDS.into_iter().chain(inner) {
             assert!(script.contains(command), "{shell}: {command}");
         }
     }
@@ -61,13 +69,27 @@ fn the_man_page_knows_every_command_and_exit_code() {
         );
     }
     sandbox.ok(["man", "--dir", "."]);
-    for command in COMMANDS
-        .into_iter()
-        .chain(["group-add", "group-rm", "group-list"])
-    {
+    let inner = [
+        "group-add",
+        "group-rm",
+        "group-list",
+        "dead-list",
+        "dead-retry",
+        "dead-discard",
+    ];
+    for command in COMMANDS.into_iter().chain(inner) {
         let page = std::fs::read_to_string(sandbox.path(&format!("slipring-{command}.1"))).unwrap();
         assert!(page.contains(".SH SYNOPSIS"), "{command}");
         assert!(page.contains("EXIT STATUS"), "{command}");
     }
     assert!(sandbox.path("slipring.1").exists());
+    for (command, said) in [
+        ("group-add", "max\\-deliveries"),
+        ("consume", "SLIPRING_DEAD_QUEUE"),
+        ("consume", "100 rejects it"),
+        ("consume", "{source_sequence}"),
+    ] {
+        let page = std::fs::read_to_string(sandbox.path(&format!("slipring-{command}.1"))).unwrap();
+        assert!(page.contains(said), "{command}: {said}");
+    }
 }

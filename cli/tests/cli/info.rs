@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::support::Sandbox;
+use crate::support::{HANG, Sandbox};
 
 #[test]
 fn a_queue_is_created_as_asked() {
@@ -65,7 +65,7 @@ fn info_shows_groups_processes_and_lag() {
     let sandbox = Sandbox::with_queue(&[]);
     sandbox.ok(["publish", "q", "a", "b", "c"]);
     sandbox.ok(["consume", "q", "-n", "1"]);
-    let consumer = sandbox.spawn(["consume", "q", "--exec", "sleep 100; true"]);
+    let consumer = sandbox.spawn(["consume", "q", "--exec", HANG]);
     crate::support::until(|| sandbox.group()["in_flight"] == 1);
     let info = sandbox.info();
     assert_eq!(info["published"], 3);

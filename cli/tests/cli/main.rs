@@ -12,10 +12,13 @@
 mod support;
 
 mod consume;
+mod dead;
 mod demo;
 mod exit_codes;
 mod generated;
+mod holds;
 mod info;
+mod lease;
 mod publish;
 mod signals;
 mod tail;

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Running, Sandbox, until};
+use crate::support::{HANG, Running, Sandbox, until};
 
 const BOTH: [(Signal, i32); 2] = [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)];
 
@@ -48,8 +48,7 @@ fn a_message_in_hand_is_given_back() {
 fn a_command_in_progress_is_waited_for() {
     let sandbox = Sandbox::with_queue(&[]);
     sandbox.ok(["publish", "q", "x", "y"]);
-    let command = "echo started; while [ ! -e go ]; do sleep 0.02; done";
-    let consumer = sandbox.spawn(["consume", "q", "--exec", command]);
+    let consumer = sandbox.spawn(["consume", "q", "--exec", HANG]);
     assert_eq!(consumer.line(), "started");
     consumer.signal(Signal::SIGTERM);
     std::fs::write(sandbox.path("go"), "").unwrap();
@@ -62,8 +61,7 @@ fn a_command_in_progress_is_waited_for() {
 fn a_second_signal_ends_it_at_once() {
     let sandbox = Sandbox::with_queue(&[]);
     sandbox.ok(["publish", "q", "x"]);
-    let command = "echo started; while [ ! -e go ]; do sleep 0.02; done";
-    let mut consumer = sandbox.spawn(["consume", "q", "--exec", command]);
+    let mut consumer = sandbox.spawn(["consume", "q", "--exec", HANG]);
     assert_eq!(consumer.line(), "started");
     // Two that come at once count as one.
     until(|| {

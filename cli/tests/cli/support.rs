@@ -17,6 +17,10 @@ use tempfile::TempDir;
 /// Longer than anything takes on the slowest machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A command that has a message in hand until there is a file `go`. It also ends with the sandbox, even as an orphan.
+pub const HANG: &str =
+    "echo started; while [ -d \"$SLIPRING_DIR\" ] && [ ! -e go ]; do sleep 0.02; done";
+
 /// A directory for queues, removed with everything in it.
 pub struct Sandbox {
     dir: TempDir,
