@@ -451,7 +451,11 @@ impl<'d> Reader<'d> {
         let replaced = last.is_some_and(|record| record.event == Event::Executing);
         let last = last.map_or(0, |record| record.at);
         // Killed as another program that had not said so yet: as this one it was gone before.
-        let alive = if replaced { last } else { end.alive_until.max(last) };
+        let alive = if replaced {
+            last
+        } else {
+            end.alive_until.max(last)
+        };
         if let Some((guard, how, at)) = self.settling.take()
             && let Some(index) = self.settle(guard, how, at)
         {
