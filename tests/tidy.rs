@@ -25,11 +25,13 @@ const FUNCTION_LINES: usize = 70;
 const ORDERING_DISTANCE: usize = 12;
 
 /// Where our Rust is.
-const SOURCE: [&str; 2] = ["src", "cli/src"];
-const ALL_RUST: [&str; 9] = [
+const SOURCE: [&str; 3] = ["src", "cli/src", "soak/src"];
+const ALL_RUST: [&str; 11] = [
     "src",
     "cli/src",
     "cli/tests",
+    "soak/src",
+    "soak/tests",
     "benches",
     "loom-tests/src",
     "loom-tests/tests",
@@ -267,7 +269,10 @@ fn no_file_is_too_long_to_hold_one_idea() {
     let mut found = Vec::new();
     for (directories, most) in [
         (&SOURCE[..], FILE_LINES),
-        (&["tests", "cli/tests", "loom-tests/tests"], TEST_FILE_LINES),
+        (
+            &["tests", "cli/tests", "soak/tests", "loom-tests/tests"],
+            TEST_FILE_LINES,
+        ),
     ] {
         for text in files(directories, &["rs"]) {
             let lines = text.raw.lines().count();

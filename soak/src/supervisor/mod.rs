@@ -1,0 +1,115 @@
+//! The supervisor: makes the queue, follows the plan, and judges what the workers tell.
+
+mod crew;
+mod epoch;
+mod report;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use slipring::{Inspector, Queue, Timestamps};
+
+use crate::check::{Tally, Violation};
+use crate::group::PERMANENT;
+use crate::plan::{Epoch, Shape};
+use crate::worker;
+
+/// How long the workers of one epoch run, in milliseconds.
+const EPOCH: u64 = 10_000;
+
+/// What a run is asked to do.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Of everything that is drawn.
+    pub seed: u64,
+    /// How long workers run; checking comes on top.
+    pub duration: Duration,
+    /// Where the queue's own directory is made.
+    pub directory: PathBuf,
+}
+
+impl Settings {
+    /// The lengths of the epochs, in milliseconds.
+    pub fn epochs(&self) -> impl Iterator<Item = u64> {
+        let total = u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX);
+        let whole = total / EPOCH;
+        let rest = total % EPOCH;
+        let lengths = (0..whole).map(|_| EPOCH);
+        lengths.chain((rest > 0).then_some(rest))
+    }
+}
+
+/// What was done and seen, over all epochs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    epochs: u64,
+    tally: Tally,
+    workers: u64,
+    kills: u64,
+    pauses: u64,
+    own_deaths: u64,
+    forks: u64,
+    execs: u64,
+    groups: u64,
+    records: u64,
+    /// The longest time in which a running worker said nothing.
+    longest_silence: Duration,
+}
+
+/// What came of an epoch.
+#[derive(Debug, Default)]
+struct Outcome {
+    violations: Vec<Violation>,
+    journals: Vec<crate::check::Journal>,
+}
+
+/// Runs to the end, or to the first epoch that breaks a promise; then the queue and the journals are kept.
+///
+/// # Errors
+/// What keeps the run itself from going on.
+pub fn run(settings: &Settings) -> Result<ExitCode> {
+    let Settings { seed, .. } = *settings;
+    let shape = Shape::new(seed);
+    let directory = settings
+        .directory
+        .join(format!("slipring-soak-{}", std::process::id()));
+    std::fs::create_dir(&directory).with_context(|| directory.display().to_string())?;
+    println!("seed {seed}, capacity {}", shape.capacity);
+    println!("first sequence {}", shape.first_sequence);
+    let path = directory.join("queue");
+    make_queue(&path, shape)?;
+    let inspector = Inspector::open(&path)?;
+    let mut totals = Totals::default();
+    for (number, length) in (0..).zip(settings.epochs()) {
+        let plan = Epoch::new(seed, number, length);
+        let outcome = epoch::run(&path, &inspector, seed, &plan, length, &mut totals)?;
+        if outcome.violations.is_empty() {
+            continue;
+        }
+        report::keep(&directory, settings, number, &outcome, &inspector)?;
+        return Ok(ExitCode::FAILURE);
+    }
+    report::summary(&totals);
+    std::fs::remove_dir_all(&directory)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn make_queue(path: &std::path::Path, shape: Shape) -> Result<()> {
+    let queue = Queue::options()
+        .capacity(shape.capacity)
+        .first_sequence(shape.first_sequence)
+        .max_message(worker::LONGEST)
+        .arena_size(16 * worker::LONGEST)
+        .max_groups(8)
+        .max_participants(64)
+        .timestamps(Timestamps::Off)
+        .create(path)?;
+    for (group, name) in PERMANENT {
+        if name != slipring::DEFAULT_GROUP {
+            queue.create_group(name, group.options())?;
+        }
+    }
+    Ok(())
+}
