@@ -589,7 +589,7 @@ fn groups(stage: &mut Stage) -> bool {
     for (name, options, after) in kinds {
         let case = Case::new(name, [UNTOUCHED], after);
         if !stage.explore(&case, queue, |queue| {
-            queue.create_group("made", options).unwrap()
+            queue.create_group("made", options.clone()).unwrap()
         }) {
             return false;
         }

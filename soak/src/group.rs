@@ -54,7 +54,6 @@ impl Group {
     }
 
     /// How it is made.
-    #[must_use]
     pub fn options(self) -> GroupOptions {
         if self.is_exclusive() {
             GroupOptions::exclusive()

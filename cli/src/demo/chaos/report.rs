@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use slipring::{Stats, Swept};
+use slipring::Stats;
 
 use super::Chaos;
 use super::judge::Verdict;
@@ -11,14 +11,6 @@ use crate::demo::Plan;
 use crate::demo::protocol::Side;
 use crate::output::Output;
 use crate::units;
-
-/// What the processes of a queue have cleared up after the dead, all of them together.
-fn swept(stats: &Stats) -> Swept {
-    Swept {
-        holes: stats.aborted,
-        ..Swept::default()
-    }
-}
 
 /// What the supervisor counts.
 #[derive(Clone, Debug, Default)]
@@ -89,7 +81,7 @@ impl Outcome {
         stats: &Stats,
         took: Duration,
     ) -> Self {
-        let swept = swept(stats);
+        let swept = stats.swept;
         let seconds = took.as_secs_f64();
         Self {
             seed: chaos.seed,
