@@ -4,9 +4,8 @@
 //! 1. The walk: after every instruction the file's bytes are what a death right there would leave. Each time they have changed,
 //!    a copy of them is opened, swept and checked, so every instruction is covered.
 //! 2. The kills: the child is really killed, at instructions a stride apart from a random start, as many as the time
-//!    allows (`SLIPRING_STEPS=all`: at every one), while the test is attached and holds a claim of its own.
-//!
-//! `SLIPRING_SEED` replays the choice of instructions.
+//!    allows, while the test is attached and holds a claim of its own. `SLIPRING_STEPS=all` kills at every instruction,
+//!    `SLIPRING_STEPS=n` only after n, as a failure names them; `SLIPRING_SEED` repeats the random starts.
 
 #![cfg(target_os = "linux")]
 #![allow(
@@ -212,7 +211,8 @@ struct Stage {
     dir: tempfile::TempDir,
     history: Vec<u8>,
     random: u64,
-    all: bool,
+    /// `all`, or a number.
+    steps: Option<String>,
 }
 
 /// Says where a panic happened.
@@ -245,7 +245,7 @@ impl Stage {
             dir,
             history,
             random: seed | 1,
-            all: std::env::var("SLIPRING_STEPS").is_ok_and(|steps| steps == "all"),
+            steps: std::env::var("SLIPRING_STEPS").ok(),
         }
     }
 
@@ -359,10 +359,17 @@ impl Stage {
             let (before, after) = case.compare(&found);
             assert!(after || before && !over, "{found}");
         };
-        if self.all {
-            // A few more: no two runs are of exactly the same length.
-            (0..=instructions + 16).for_each(|steps| kill_at(self, steps));
-            return instructions + 17;
+        match self.steps.as_deref() {
+            Some("all") => {
+                // A few more: no two runs are of exactly the same length.
+                (0..=instructions + 16).for_each(|steps| kill_at(self, steps));
+                return instructions + 17;
+            }
+            Some(steps) => {
+                kill_at(self, steps.parse().unwrap());
+                return 1;
+            }
+            None => {}
         }
         // On average a kill comes half-way.
         let affordable = 2 * KILLING.as_nanos() / walked.time.as_nanos();

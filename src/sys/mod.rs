@@ -1,7 +1,8 @@
 //! What the operating system is asked for: sleep and wake, who is alive, file blocks, clocks, random bytes.
 //!
-//! Relies on nix and libc. `queue`, `participant` and `wait` rely on it; `ring` must not. One file per platform behind
-//! the same functions: Linux has them all; elsewhere the fallback attaches to nothing and says so.
+//! Relies on nix and libc. `queue`, `participant` and `wait` rely on it, and `mem` to know a forked child; `ring` must
+//! not. One file per platform behind the same functions: Linux has them all; elsewhere the fallback attaches to nothing
+//! and says so.
 
 #[cfg(all(target_os = "linux", not(slipring_fallback)))]
 mod linux;
@@ -19,8 +20,13 @@ pub use own_file::OwnFile;
 mod fallback;
 #[cfg(any(not(target_os = "linux"), slipring_fallback))]
 pub use fallback::{
+<<<<<<< HEAD
     OwnFile, allocate, boot_id, byte_is_locked, filesystem_without_locks, futex_wait, futex_wake,
     link_unnamed, lock_byte, open_again, open_unnamed, unlock_byte, wiped_on_fork,
+=======
+    OwnFile, allocate, boot_id, filesystem_without_locks, futex_wait, futex_wake, link_unnamed,
+    lock_byte, open_again, open_unnamed, unlock_byte, wiped_on_fork,
+>>>>>>> os
 };
 
 mod clock;
