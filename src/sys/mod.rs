@@ -20,13 +20,8 @@ pub use own_file::OwnFile;
 mod fallback;
 #[cfg(any(not(target_os = "linux"), slipring_fallback))]
 pub use fallback::{
-<<<<<<< HEAD
     OwnFile, allocate, boot_id, byte_is_locked, filesystem_without_locks, futex_wait, futex_wake,
     link_unnamed, lock_byte, open_again, open_unnamed, unlock_byte, wiped_on_fork,
-=======
-    OwnFile, allocate, boot_id, filesystem_without_locks, futex_wait, futex_wake, link_unnamed,
-    lock_byte, open_again, open_unnamed, unlock_byte, wiped_on_fork,
->>>>>>> os
 };
 
 mod clock;
