@@ -51,7 +51,7 @@ fn who_does_not_get_on_loses_the_message_and_says_so() {
     sandbox.ok(["publish", "q", "x"]);
     let slow = consume(&sandbox, &["-n", "1", "--exec", HANG]);
     assert_eq!(slow.line(), "started");
-    slow.signal(Signal::SIGSTOP);
+    slow.stop();
     let other = consume(&sandbox, &["-n", "1", "--format", "{count} {payload}\\n"]);
     assert_eq!(other.line(), "2 x");
     assert_eq!(other.wait().code(), 0);
@@ -81,7 +81,7 @@ fn a_drain_does_not_try_again_what_it_has_lost() {
     let command = format!("test $(cat) = hangs || {{ echo failed; exit 1; }}; {HANG}");
     let drain = consume(&sandbox, &["--drain", "--exec", &command]);
     assert_eq!([drain.line(), drain.line()], ["failed", "started"]);
-    drain.signal(Signal::SIGSTOP);
+    drain.stop();
     let other = consume(&sandbox, &["-n", "1", "--exec", "cat; exit 1"]);
     let done = other.wait();
     assert_eq!((done.code(), done.text()), (1, "fails"), "{done:?}");

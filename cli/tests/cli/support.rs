@@ -200,6 +200,19 @@ impl Running {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
+    /// Stops it, and waits until it stands still.
+    pub fn stop(&self) {
+        self.signal(Signal::SIGSTOP);
+        let stat = format!("/proc/{}/stat", self.child.id());
+        // The state follows the name in parentheses.
+        let stopped = || std::fs::read_to_string(&stat).unwrap().contains(") T ");
+        let started = Instant::now();
+        while !stopped() {
+            assert!(started.elapsed() < PATIENCE, "it does not stop");
+            std::thread::yield_now();
+        }
+    }
+
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
