@@ -19,7 +19,7 @@ use crate::message::Message;
 use crate::participant::{Attachment, Futex};
 use crate::ring::{Cause, Handed, Observed, Ring, Settle, cut};
 use crate::sync::Ordering;
-use crate::{Options, Producer, Queue};
+use crate::{Options, Producer, Queue, path};
 
 /// The most that a dead-letter queue puts in front of a message, in bytes: its `max_message` is larger by as much.
 pub const DEAD_LETTER_OVERHEAD: u64 =
@@ -103,6 +103,8 @@ impl DeadLetter {
 pub(crate) struct DeadQueue {
     name: String,
     producer: Option<Producer>,
+    /// Which file that is: device and number.
+    file: Option<(u64, u64)>,
 }
 
 impl DeadQueue {
@@ -110,6 +112,7 @@ impl DeadQueue {
         Self {
             name: queue_of(ring, id),
             producer: None,
+            file: None,
         }
     }
 
@@ -118,9 +121,13 @@ impl DeadQueue {
         if self.name.is_empty() {
             return false;
         }
-        if self.producer.is_none() {
-            let opened = Queue::open(place_of(attachment, &self.name));
+        let place = place_of(attachment, &self.name);
+        // One that was removed meanwhile takes messages that nobody will ever see.
+        let file = file_at(&place);
+        if self.producer.is_none() || self.file != file {
+            let opened = Queue::open(place);
             self.producer = opened.ok().and_then(|queue| queue.producer().ok());
+            self.file = file;
         }
         self.producer
             .as_mut()
@@ -334,6 +341,13 @@ fn place_of(attachment: &Attachment, name: &str) -> PathBuf {
         Some(directory) if !name.contains('/') => directory.join(name),
         _ => PathBuf::from(name),
     }
+}
+
+/// Device and number of a file.
+fn file_at(place: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = path::resolve(place).ok()?.metadata().ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 pub(crate) fn write_queue(ring: &Ring, id: GroupId, name: &str) {

@@ -329,6 +329,7 @@ impl Group {
             self.attachment.leave_group(self.id);
             return Err(AttachError::GroupClosed);
         }
+        self.attachment.ring().note_joined(self.id);
         Ok(Consumer::new(Arc::clone(&self.attachment), self.id))
     }
 

@@ -111,8 +111,8 @@ impl Inspector {
         Stats::take(&self.ring, &self.verified, |id| is_alive(&self.locks, id))
     }
 
-    /// What is at a sequence, without claiming it. The oldest message of a full ring counts as overwritten: a sole
-    /// producer may be about to.
+    /// What is at a sequence, without claiming it. The oldest message of a full ring counts as overwritten if no group keeps
+    /// it: a sole producer may be about to.
     pub fn peek(&self, sequence: u64) -> Peeked {
         if self.fork.is_child() {
             return Peeked::NotYet;

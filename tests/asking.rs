@@ -10,7 +10,6 @@ mod common;
 use common::{Backing, directory};
 
 #[test]
-#[ignore = "asking for dead letters joins the group and leaves it, which ends an ephemeral one"]
 fn asking_for_dead_letters_leaves_a_group_that_nobody_has_joined() {
     let queue = Queue::options().in_memory().unwrap();
     let options = GroupOptions::shared().ephemeral(true);
@@ -22,7 +21,6 @@ fn asking_for_dead_letters_leaves_a_group_that_nobody_has_joined() {
 }
 
 #[test]
-#[ignore = "a consumer keeps the dead-letter queue it has opened once, even if that is removed"]
 fn a_dead_letter_does_not_vanish_in_a_queue_that_was_removed() {
     let dir = directory(Backing::Tmpfs);
     let path = |name| dir.path().join(name);

@@ -44,7 +44,7 @@ impl Ring {
         reached
     }
 
-    fn is_settled(&self, id: GroupId, sequence: u64) -> bool {
+    pub(super) fn is_settled(&self, id: GroupId, sequence: u64) -> bool {
         // ORDERING: Acquire; pairs with settle's Release; the consumer's reads are over (I3); model ack_then_reuse.
         let claim = ClaimWord(self.claim_word(id, sequence).load(Ordering::Acquire));
         match claim.state_in(self.geo.lap(sequence)) {

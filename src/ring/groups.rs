@@ -214,13 +214,17 @@ impl Ring {
         // ORDERING: SeqCst fence; pairs with has_members'.
         fence(Ordering::SeqCst);
         if self.group_state(id).entry_state() == Some(EntryState::Live) {
-            // ORDERING: AcqRel; pairs with reap_group's load; a group that was joined is not kept for its maker.
-            self.group_word(id, group::FLAGS)
-                .set(JOINED, Ordering::AcqRel);
             return true;
         }
         self.leave_group(id, member);
         false
+    }
+
+    /// Says that a member has come to stay: an ephemeral group that was joined is not kept for its maker any more.
+    pub fn note_joined(&self, id: GroupId) {
+        // ORDERING: AcqRel; pairs with reap_group's load.
+        self.group_word(id, group::FLAGS)
+            .set(JOINED, Ordering::AcqRel);
     }
 
     /// Says that it no longer does. An ephemeral group without members is closed, a closing one without members freed.
@@ -236,7 +240,7 @@ impl Ring {
         let found = self.group_state(id);
         match found.entry_state() {
             Some(EntryState::Live) if self.is_ephemeral(id) && !self.has_members(id) => {
-                // ORDERING: Acquire; pairs with join_group's set.
+                // ORDERING: Acquire; pairs with note_joined's set.
                 let flags = self.group_word(id, group::FLAGS).load(Ordering::Acquire);
                 let maker = self.participant_state(found.owner()).entry_state();
                 if flags & JOINED != 0 || maker != Some(EntryState::Live) {

@@ -6,7 +6,8 @@
 use super::{Claim, Ring, SlotView};
 use crate::layout::geometry::{group, segment, slot};
 use crate::layout::{
-    ClaimState, ClaimWord, GroupId, OwnedWord, OwnerId, SegmentPointer, SlotHeader, SlotState,
+    ClaimState, ClaimWord, EntryState, GroupId, OwnedWord, OwnerId, SegmentPointer, SlotHeader,
+    SlotState,
 };
 use crate::sync::{Ordering, fence};
 use zerocopy::FromBytes;
@@ -78,10 +79,20 @@ impl Ring {
             self.slot_view(last_of_lap, next),
             SlotView::Published | SlotView::Aborted | SlotView::Lapped { .. }
         );
-        if after != before || retaken || may_be_written {
+        if after != before || retaken || (may_be_written && !self.is_kept(sequence)) {
             return Observed::Overwritten;
         }
         copied
+    }
+
+    /// Whether some group has not settled `sequence`, so that no producer may have begun to overwrite it (I3).
+    fn is_kept(&self, sequence: u64) -> bool {
+        self.geo.group_ids().any(|id| {
+            // Live, it started no lower than others had settled; one that is still pinned may seem to gate from below.
+            self.group_state(id).entry_state() == Some(EntryState::Live)
+                && self.floor(id) <= sequence
+                && (self.is_exclusive(id) || !self.is_settled(id, sequence))
+        })
     }
 
     /// Copies a message out whose claim may be taken away meanwhile. Good only if the claim stands afterwards

@@ -294,7 +294,6 @@ fn a_groups_limits_are_shown_and_checked() {
 }
 
 #[test]
-#[ignore = "the library takes the oldest message of a full queue for one that may be overwritten"]
 fn what_keeps_a_full_queue_full_can_be_seen() {
     let sandbox = Sandbox::with_queue(&["--capacity", "2"]);
     sandbox.ok(["publish", "q", "a", "b"]);
