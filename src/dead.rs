@@ -13,7 +13,7 @@ use crate::delivery::Received;
 use crate::error::{AckError, DeadQueueError, GeometryError, GroupError, OpenError};
 use crate::group::{Group, name_of};
 use crate::layout::geometry::group;
-use crate::layout::header::DeadLetterHeader;
+use crate::layout::header::{DeadLetterHeader, FullPolicy};
 use crate::layout::{DEAD_QUEUE_MAX, GroupId, NAME_MAX, REASON_MAX, SlotHeader};
 use crate::message::Message;
 use crate::participant::{Attachment, Futex};
@@ -116,7 +116,7 @@ impl DeadQueue {
         }
     }
 
-    /// False: there is none, or it cannot be had now, or it has no room.
+    /// False: there is none, or it cannot be had now, or it has no room, or no group that would keep the message.
     fn take(&mut self, attachment: &Attachment, message: Message<'_>) -> bool {
         if self.name.is_empty() {
             return false;
@@ -131,7 +131,7 @@ impl DeadQueue {
         }
         self.producer
             .as_mut()
-            .is_some_and(|producer| producer.try_publish(message).is_ok())
+            .is_some_and(|producer| producer.has_readers() && producer.try_publish(message).is_ok())
     }
 }
 
@@ -304,6 +304,13 @@ pub(crate) fn prepare_queue(attachment: &Attachment, name: &str) -> Result<Strin
     };
     if queue.id() == attachment.verified().queue_id {
         return refuse("dead_letters", 0, "another queue than this one");
+    }
+    if queue.full_policy() == FullPolicy::DropOldest {
+        return refuse(
+            "dead_letters",
+            0,
+            "a queue that does not drop its oldest messages",
+        );
     }
     if queue.max_message() < needed {
         let expected = "a queue whose max_message is larger than this one's by at least 358";

@@ -79,7 +79,8 @@ impl GroupOptions {
     /// The queue that dead messages go to: delivered too often, or rejected ([`Delivery::reject`](crate::Delivery::reject)).
     /// A bare name is a file beside this queue's own; anything else is a path. Making the group makes that queue if there
     /// is none. Its consumers see the payload as it was published, and the rest by
-    /// [`Delivery::dead_letter`](crate::Delivery::dead_letter). A message that it has no room for is parked.
+    /// [`Delivery::dead_letter`](crate::Delivery::dead_letter). A message that it has no room for, or no
+    /// group that would keep it, is parked. It may not drop its oldest messages.
     pub fn dead_letters(self, queue: impl Into<String>) -> Self {
         Self {
             dead_letters: Some(queue.into()),

@@ -75,6 +75,11 @@ impl Producer {
         }
     }
 
+    /// Whether there is a group that keeps what is published.
+    pub(crate) fn has_readers(&self) -> bool {
+        self.attachment.ring().gating() != (0, 0)
+    }
+
     /// How this producer waits for room.
     #[must_use]
     pub fn wait_strategy(mut self, strategy: WaitStrategy) -> Self {

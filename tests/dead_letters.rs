@@ -523,7 +523,14 @@ fn what_the_dead_letter_queue_cannot_take_is_parked() {
     let stats = jobs(&yard.queue);
     assert_eq!((stats.dead, stats.dead_lettered), (1, 2));
 
-    // The same when it is gone.
+    // The same when nobody reads it.
+    dead.delete_group("default").unwrap();
+    producer.publish("e").unwrap();
+    consumer.try_recv().unwrap().reject("nobody").unwrap();
+    assert_eq!(group.dead_letters().pop().unwrap().reason, "nobody");
+    group.discard(3).unwrap();
+
+    // And when it is gone.
     drop(dead);
     Queue::unlink(yard.dir.path().join("orders.dead")).unwrap();
     producer.publish("d").unwrap();
@@ -578,6 +585,10 @@ fn a_dead_letter_queue_that_cannot_work_is_refused_at_once() {
         panic!("another error");
     };
     assert!(matches!(error.error().kind(), OpenErrorKind::Format(_)));
+    let lossy = small().max_message(1000).when_full(FullPolicy::DropOldest);
+    lossy.create(yard.dir.path().join("lossy")).unwrap();
+    let error = refused("lossy").to_string();
+    assert!(error.contains("does not drop its oldest"), "{error}");
     let missing = yard.dir.path().join("no/such/directory/queue");
     assert!(matches!(
         refused(missing.to_str().unwrap()),
