@@ -86,7 +86,7 @@ pub static OPERATIONS: &[Operation] = &[
     operation("delete a group", Both, 22, |s| delete(s, &[DEFAULT])),
     operation("delete a group with members", Both, 17, |s| delete(s, &[DEFAULT, LOG])),
     operation("join a brief group", Both, 42, join_brief),
-    operation("ack in a deleted group", Both, 4, ack_in_deleted),
+    operation("ack in a deleted group", Both, 7, ack_in_deleted),
     operation("leave a deleted group", Both, 16, leave_deleted),
     operation("exclusive receive and ack", Both, 23, exclusive),
     operation("exclusive ack out of order", Both, 11, exclusive_out_of_order),
