@@ -20,6 +20,7 @@ impl Stage {
         assert_eq!(queue.sweep(), Swept::default(), "a second sweep");
         self.at_rest(&queue, &["others"]);
         let (groups, mut all) = self.gather(&queue);
+        self.crowd(&mut all);
         for group in &groups {
             self.drain(group, &all, in_order);
         }
@@ -75,6 +76,19 @@ impl Stage {
             survivor.produce();
         }
         (groups, vec![survivor, newcomer])
+    }
+
+    /// Whatever room seems to be left is used before what is there has been read, unless it would be dropped for it.
+    fn crowd(&self, all: &mut [Others]) {
+        if self.place.kind == Kind::Lossy {
+            return;
+        }
+        for length in [LARGE, INLINE] {
+            for turn in 0..CAPACITY as usize {
+                let who = &mut all[turn % 2];
+                self.publish(who.by, who.producer.as_mut().unwrap(), length);
+            }
+        }
     }
 
     /// One of them takes the next message; its sequence.

@@ -86,6 +86,7 @@ pub static OPERATIONS: &[Operation] = &[
     operation("delete a group", Both, 22, |s| delete(s, &[DEFAULT])),
     operation("delete a group with members", Both, 17, |s| delete(s, &[DEFAULT, LOG])),
     operation("join a brief group", Both, 42, join_brief),
+    operation("ack in a deleted group", Both, 7, ack_in_deleted),
     operation("leave a deleted group", Both, 16, leave_deleted),
     operation("exclusive receive and ack", Both, 23, exclusive),
     operation("exclusive ack out of order", Both, 11, exclusive_out_of_order),
@@ -422,6 +423,22 @@ fn join_brief(s: &Rc<Stage>) {
         {
             s.ack(BRIEF, delivery);
         }
+    });
+}
+
+fn ack_in_deleted(s: &Rc<Stage>) {
+    s.others(true, &[DEFAULT, LOG]);
+    let others = s.others.borrow().queue.clone();
+    s.create_group(&others, BRIEF, GroupOptions::shared());
+    s.others(false, &[BRIEF]);
+    let queue = victim(s);
+    let consumer = queue.group(BRIEF).unwrap().consumer().unwrap();
+    s.others_publish(&[INLINE, LARGE]);
+    let [first, second] = [(); 2].map(|()| s.receive(BRIEF, &consumer).unwrap());
+    s.delete_group(&others, BRIEF);
+    s.numbered(|| {
+        s.ack(BRIEF, first);
+        drop(second);
     });
 }
 

@@ -11,7 +11,9 @@ use slipring::{
 
 use super::ledger::{Id, Ledger, id_of};
 use super::operations::Operation;
-use super::{BRIEF, CAPACITY, DEFAULT, INLINE, Kind, LARGE, LOG, OTHER, Place, die_at};
+use super::{
+    BRIEF, CAPACITY, DEAD, DEFAULT, INLINE, Kind, LARGE, LOG, OTHER, Place, die, die_at, dies,
+};
 
 /// What happens to the victim, before which access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -264,6 +266,7 @@ impl Stage {
         self.sweep_nothing(&queue);
         self.replace_brief(&queue);
         drop(self.place.open("visitor"));
+        self.casualty();
         if !self.operation.makes_groups {
             match queue.create_group("passing", GroupOptions::shared()) {
                 Ok(group) => {
@@ -291,6 +294,29 @@ impl Stage {
                 self.others.borrow_mut().join("new");
             }
         }
+    }
+
+    /// Somebody else dies, holding a claim, and is swept; nobody but it is.
+    fn casualty(&self) {
+        let queue = &self.others.borrow().queue;
+        dies(|| {
+            let queue = self.place.open("casualty");
+            let consumer = queue.consumer().unwrap();
+            // Not beside a sole one.
+            let mut producer = queue.producer().ok();
+            if let Some(producer) = &mut producer {
+                self.publish(DEAD, producer, LARGE);
+            }
+            let _held = self.receive(DEFAULT, &consumer);
+            die()
+        });
+        let mut swept = queue.sweep();
+        swept.participants -= 1;
+        swept.claims = 0;
+        assert!(
+            self.operation.leaves_dead || swept == Swept::default(),
+            "{swept:?} of the living"
+        );
     }
 
     fn sweep_nothing(&self, queue: &Queue) {
