@@ -2,9 +2,9 @@
 //!
 //! `cargo bench --bench recovery --features crash-points` kills a thousand processes, each in the middle of something,
 //! and prints for each case how long the survivor waited from the victim's last instruction until it had its message, or
-//! its room: p50, p99 and the longest. `--kills N` kills as many; `--test` a few. The victim notes the time just before it
-//! kills itself, at a random moment of the survivor's wait. The bare limits stand beside: what the kernel takes to bury a
-//! process, and to let go of a dead one's lock.
+//! its room: p50, p99 and the longest. `--kills N` kills as many, `--test` a few; `--only WORD` takes the cases with that
+//! word in their name. The victim notes the time just before it kills itself, at a random moment of the survivor's wait.
+//! The bare limits stand beside: what the kernel takes to bury a process, and to let go of a dead one's lock.
 
 #![allow(
     clippy::unwrap_used,
@@ -88,6 +88,7 @@ fn main() {
         (None, Some(_)) => 2 * CASES.len(),
         (None, None) => KILLS,
     };
+    let only = after("--only").map_or("", |at| &arguments[at + 1]);
     let each = kills.div_ceil(2 * CASES.len());
     let mut random = SEED;
     println!("machine: {}", machine());
@@ -104,7 +105,7 @@ fn main() {
     for (case, name) in bare {
         report(name, "", case, WaitStrategy::BusySpin, each, &mut random);
     }
-    for (case, name) in CASES {
+    for (case, name) in CASES.into_iter().filter(|(_, name)| name.contains(only)) {
         report(
             name,
             "spinning",

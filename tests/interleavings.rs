@@ -143,7 +143,6 @@ fn a_paused_producer_leaves_later_groups_alone() {
 
 /// A producer that was about to drop the oldest message, when consumers read all there was, said that the queue was full.
 #[test]
-#[ignore = "a message read meanwhile is taken for one that somebody is working on"]
 fn a_lossy_queue_that_was_read_meanwhile_is_not_full() {
     let points = at_every_point(|point| {
         let options = Queue::options()

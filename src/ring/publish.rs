@@ -249,9 +249,13 @@ impl Ring {
         if stuck == Stuck::Full && p.room() > 0 {
             return true;
         }
-        let mut dropped = false;
+        let oldest = GroupId::in_mask(p.shared)
+            .map(|id| self.find_floor(p, id))
+            .min();
+        // Somebody has settled it meanwhile.
+        let mut dropped = oldest.is_some_and(|oldest| oldest > lowest);
         for id in GroupId::in_mask(p.shared) {
-            let oldest = self.find_floor(p, id);
+            let oldest = p.floor_of(id);
             if oldest == lowest && oldest < p.next {
                 if !self.drop_one(p, id, oldest) {
                     return false;
@@ -263,25 +267,28 @@ impl Ring {
         dropped
     }
 
+    /// False: somebody is working on it. True: dropped, or it was settled meanwhile, or somebody else was quicker.
     fn drop_one(&self, p: &Publisher, id: GroupId, oldest: u64) -> bool {
-        if self.load_slot(oldest).1 != SlotView::Published {
-            return false;
+        match self.load_slot(oldest).1 {
+            SlotView::Published => {}
+            SlotView::Aborted | SlotView::Lapped { .. } => return true,
+            SlotView::Empty | SlotView::Earlier(_) | SlotView::Unknown => return false,
         }
         let lap = self.geo.lap(oldest);
         let word = self.claim_word(id, oldest);
         // ORDERING: Acquire; pairs with settle's Release; a giver-back's reads are over before we call it done.
         let claim = ClaimWord(word.load(Ordering::Acquire));
-        let free = matches!(
-            claim.state_in(lap),
-            Some(ClaimState::Never | ClaimState::Ready | ClaimState::Dead)
-        );
+        match claim.state_in(lap) {
+            Some(ClaimState::Never | ClaimState::Ready | ClaimState::Dead) => {}
+            Some(ClaimState::Done) | None => return true,
+            Some(ClaimState::Claimed | ClaimState::Opened) => return false,
+        }
         let done = ClaimWord::new(lap, claim.attempt(), p.owner, ClaimState::Done);
         // ORDERING: AcqRel; pairs with is_settled's Acquire; as an ack.
-        let dropped = free && word.replace(claim.0, done.0, Ordering::AcqRel);
-        if dropped {
+        if word.replace(claim.0, done.0, Ordering::AcqRel) {
             // ORDERING: Relaxed; a counter.
             self.group_word(id, group::LOST).add(1, Ordering::Relaxed);
         }
-        dropped
+        true
     }
 }

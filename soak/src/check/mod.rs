@@ -10,6 +10,7 @@ mod digest;
 mod order;
 mod publish;
 
+use std::collections::HashMap;
 use std::fmt;
 
 use crate::group::Group;
@@ -138,6 +139,8 @@ pub struct Tally {
     pub redeliveries: u64,
     /// Sequences without a message.
     pub holes: u64,
+    /// The longest time, in ns, in which a permanent group with messages settled none of the oldest.
+    pub standstill: u64,
 }
 
 /// Every promise broken in this history, as far as the journals can prove it. All groups have been drained at its end.
@@ -150,17 +153,34 @@ pub fn check(history: &History) -> (Vec<Violation>, Tally) {
     order::check(&digest, &mut found);
     counts::check(&digest, &mut found);
     floors(history, &mut found);
-    (found.0, tally(&digest))
+    (found.0, tally(&digest, &history.samples))
 }
 
-fn tally(digest: &Digest) -> Tally {
+fn tally(digest: &Digest, samples: &[Sample]) -> Tally {
     let again = digest.holds.iter().filter(|hold| hold.count > 1);
     Tally {
         published: digest.published(),
         deliveries: digest.holds.len() as u64,
         redeliveries: again.count() as u64,
         holes: digest.holes(),
+        standstill: standstill(samples),
     }
+}
+
+fn standstill(samples: &[Sample]) -> u64 {
+    let mut since: HashMap<Group, (u64, u64)> = HashMap::new();
+    let mut longest = 0;
+    for sample in samples {
+        for &(group, floor) in &sample.floors {
+            let (known, at) = since.entry(group).or_insert((floor, sample.at));
+            if *known == floor && floor < sample.tail {
+                longest = longest.max(sample.at.saturating_sub(*at));
+            } else {
+                (*known, *at) = (floor, sample.at);
+            }
+        }
+    }
+    longest
 }
 
 fn floors(history: &History, found: &mut Found) {

@@ -67,8 +67,8 @@ pub fn run(
         sampled: Instant::now(),
         trouble: Vec::new(),
     };
-    for place in 0..CREW.len() {
-        stage.start(place)?;
+    for (place, role) in CREW.into_iter().enumerate() {
+        stage.start(place, role)?;
     }
     stage.chaos(&plan.steps, length)?;
     stage.quiet()?;
@@ -76,8 +76,7 @@ pub fn run(
 }
 
 impl Stage<'_> {
-    fn start(&mut self, place: usize) -> Result<()> {
-        let role = CREW.get(place).copied().unwrap_or(Role::Drain);
+    fn start(&mut self, place: usize, role: Role) -> Result<()> {
         self.totals.workers += 1;
         let orders = Orders {
             id: self.totals.workers << 8,
@@ -151,7 +150,11 @@ impl Stage<'_> {
         let fallen: Vec<(u64, Due)> = fallen;
         for (_, due) in fallen {
             match due {
-                Due::Start { place } => self.start(place)?,
+                Due::Start { place } => {
+                    if let Some(role) = CREW.get(place) {
+                        self.start(place, *role)?;
+                    }
+                }
                 Due::Resume { place, worker } => {
                     if let Some(Some(running)) = self.crew.get_mut(place)
                         && running.orders.id == worker
@@ -222,7 +225,7 @@ impl Stage<'_> {
         }
         self.due.clear();
         for number in 0..DRAINS {
-            self.start(CREW.len() + number)?;
+            self.start(CREW.len() + number, Role::Drain)?;
         }
         for running in self.crew.iter_mut().take(CREW.len()).flatten() {
             running.dismiss();
@@ -241,6 +244,10 @@ impl Stage<'_> {
             running.dismiss();
         }
         self.wait("drains have not left", |stage| {
+            stage.crew.iter().all(Option::is_none)
+        })?;
+        self.start(CREW.len(), Role::Audit)?;
+        self.wait("not everything can be used again", |stage| {
             stage.crew.iter().all(Option::is_none)
         })?;
         self.wait("entries or bytes are still taken", |stage| {

@@ -101,8 +101,8 @@ fn make_queue(path: &std::path::Path, shape: Shape) -> Result<()> {
         .capacity(shape.capacity)
         .first_sequence(shape.first_sequence)
         .max_message(worker::LONGEST)
-        .arena_size(16 * worker::LONGEST)
-        .max_groups(8)
+        .arena_size(worker::SEGMENTS * worker::LONGEST)
+        .max_groups(worker::GROUPS)
         .max_participants(64)
         .timestamps(Timestamps::Off)
         .create(path)?;

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 use slipring::Inspector;
@@ -17,6 +18,7 @@ impl Totals {
         self.tally.deliveries += tally.deliveries;
         self.tally.redeliveries += tally.redeliveries;
         self.tally.holes += tally.holes;
+        self.tally.standstill = self.tally.standstill.max(tally.standstill);
     }
 }
 
@@ -26,6 +28,7 @@ pub(super) fn summary(totals: &Totals) {
         deliveries,
         redeliveries,
         holes,
+        standstill,
     } = totals.tally;
     println!(
         "{} epochs, {} workers: {} kills, {} deaths at a chosen access, {} pauses, {} forks, {} execs, {} passing groups",
@@ -43,8 +46,9 @@ pub(super) fn summary(totals: &Totals) {
         totals.records
     );
     println!(
-        "longest silence of a running worker: {:?}",
-        totals.longest_silence
+        "longest silence of a running worker {:?}, longest standstill of a group {:?}; pauses included",
+        totals.longest_silence,
+        Duration::from_nanos(standstill)
     );
     println!("every promise held");
 }

@@ -10,6 +10,9 @@ use super::consume::Came;
 use crate::group::Group;
 use crate::record::Event;
 
+/// Groups there can be.
+pub const GROUPS: u32 = 8;
+
 impl Worker {
     pub(super) fn tend_groups(&mut self) -> Result<()> {
         let mut empty = HashSet::new();

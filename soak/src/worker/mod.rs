@@ -22,7 +22,8 @@ use crate::plan::Role;
 use crate::random::{Random, mix};
 use crate::record::{Event, Journal};
 use consume::Came;
-pub use produce::LONGEST;
+pub use groups::GROUPS;
+pub use produce::{LONGEST, SEGMENTS};
 
 /// The first argument of a worker's command line.
 pub const COMMAND: &str = "worker";
@@ -118,6 +119,7 @@ impl Worker {
             Role::Forker => self.fork_on(),
             Role::Execer => self.execute(),
             Role::Drain => self.drain(),
+            Role::Audit => self.audit(),
         }
     }
 
@@ -267,7 +269,8 @@ impl Worker {
     /// Half of the workers are going to die at an access to the mapping, some early, some late.
     #[cfg(feature = "crash-points")]
     fn doom(&mut self) {
-        if self.orders.role == Role::Drain || self.random.one_in(2) {
+        let calm = matches!(self.orders.role, Role::Drain | Role::Audit);
+        if calm || self.random.one_in(2) {
             return;
         }
         let scale = 1 << self.random.between(4, 18);

@@ -6,6 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 use slipring::{AttachError, ClaimError, Consumer, Producer, PublishError, Queue};
@@ -132,15 +134,13 @@ impl Worker {
     }
 }
 
-/// Collects children that have ended. Some were killed: a child may inherit its parent's appointed death.
+/// Collects children that have ended. A child may inherit its parent's appointed death, but has no other way to fail.
 fn reap() -> Result<()> {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) | Err(nix::errno::Errno::ECHILD) => return Ok(()),
-            Ok(WaitStatus::Exited(_, code)) if code != 0 => {
-                bail!("a forked child ended with {code}")
-            }
-            Ok(_) => {}
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
+            Ok(WaitStatus::Exited(_, 0) | WaitStatus::Signaled(_, Signal::SIGKILL, _)) => {}
+            Ok(other) => bail!("a forked child ended: {other:?}"),
             Err(error) => return Err(error.into()),
         }
     }

@@ -13,6 +13,8 @@ use crate::record::Event;
 const INLINE: u64 = 96;
 /// The longest message.
 pub const LONGEST: u64 = 4096;
+/// Producers that can compose one at a time: few, so that one that is never given back is missed.
+pub const SEGMENTS: u64 = 4;
 
 impl Worker {
     /// Publishes something, or nearly does. May wait for room without end, so not for workers that also consume: nobody

@@ -1,11 +1,12 @@
-//! Looking: sweeping on demand, statistics, and messages seen by an observer.
+//! Looking: sweeping on demand, statistics, messages seen by an observer; and whether all is free when all have gone.
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use slipring::{Inspector, Peeked};
 
-use super::Worker;
+use super::{GROUPS, LONGEST, SEGMENTS, Worker};
+use crate::group::{Group, PERMANENT};
 use crate::payload;
 use crate::record::Event;
 
@@ -58,6 +59,35 @@ impl Worker {
                 _ => {}
             }
         }
+        Ok(())
+    }
+
+    /// Everybody has left: whatever was taken can be taken again. What cannot fails here, or never ends.
+    pub(super) fn audit(&mut self) -> Result<()> {
+        let queue = self.open()?;
+        drop(
+            queue
+                .sole_producer()
+                .context("becoming the sole producer")?,
+        );
+        for number in PERMANENT.len() as u64..GROUPS.into() {
+            let group = Group::passing(self.orders.id, number, false);
+            let made = queue.create_group(&group.name(), group.options());
+            made.with_context(|| format!("making group {number}"))?;
+        }
+        for group in queue.groups() {
+            if Group::named(group.name()).is_none_or(|group| !group.is_permanent()) {
+                group.delete()?;
+            }
+        }
+        let mut producers = Vec::new();
+        for _ in 0..SEGMENTS {
+            producers.push(queue.producer()?);
+        }
+        let length = usize::try_from(LONGEST)?;
+        let loans = producers.iter_mut().map(|producer| producer.loan(length));
+        let loans: Result<Vec<_>, _> = loans.collect();
+        drop(loans?);
         Ok(())
     }
 }
