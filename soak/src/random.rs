@@ -21,7 +21,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn number(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         let number = mix(self.0);
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         number
@@ -29,7 +29,7 @@ impl Random {
 
     /// A number below `end`, or 0.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.number() % end.max(1)
+        self.draw() % end.max(1)
     }
 
     /// A number from `low` to `high`, both included.
