@@ -44,11 +44,13 @@ use crate::{Consumer, Producer, path, sys};
 /// once), or has tried 32 times in vain. `docs/crash.md` lists every window in which a process can die.
 ///
 /// # Forks
-/// Neither the mapping nor the lock that says who lives is inherited. In a forked child every operation that can fail does
-/// so with a `Forked` error, and those that cannot find nothing; it has to open the queue for itself. A payload or
-/// reservation that the parent had open may not be touched there. And a limit: a child made by a raw `clone` system call,
-/// rather than by `fork`, shares its parent's lock until it exits or executes another program; if the parent dies before,
-/// it counts as alive until then. So does a child of a process with more than 1024 queues open, for those beyond.
+/// Neither the mapping nor the lock that says who lives is inherited: a child made by `fork` keeps nothing of its parent
+/// alive. In it every operation that can fail does so with a `Forked` error, and those that cannot find nothing; dropping
+/// handles there harms nobody, and it may open the queue for itself. A payload or reservation that the parent had open
+/// may not be touched there. The limits: a child made by a raw `clone` system call shares its parent's lock until it exits
+/// or executes another program, and so a parent that dies before counts as alive until then; so may a child of a process
+/// with more than 1024 queue files open, of one that forks without a pause for seconds while it opens a queue, or whose
+/// very first queue is opened while another thread forks.
 #[derive(Clone, Debug)]
 pub struct Queue {
     attachment: Arc<Attachment>,

@@ -1,12 +1,11 @@
 //! Waiting: spin, park, time out; and while waiting, look after the dead.
 
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::layout::OwnerId;
 use crate::participant::Attachment;
 use crate::ring::Channel;
-use crate::sync::spin_loop;
+use crate::sync::{AtomicU64, Ordering, spin_loop};
 use crate::sys;
 
 /// How a producer or consumer waits.
@@ -149,7 +148,16 @@ fn jittered_sleep() -> Duration {
     Duration::from_millis(shortest + (sys::wall_ns() >> 10) % (longest - shortest))
 }
 
-fn cpus() -> usize {
-    static CPUS: OnceLock<usize> = OnceLock::new();
-    *CPUS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+/// No lock and no `Once`: a child forked while another thread is in here would wait for ever.
+fn cpus() -> u64 {
+    static CPUS: AtomicU64 = AtomicU64::new(0);
+    // ORDERING: Relaxed; the number carries nothing, and everybody finds the same.
+    let known = CPUS.load(Ordering::Relaxed);
+    if known > 0 {
+        return known;
+    }
+    let found = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
+    // ORDERING: Relaxed; as above.
+    CPUS.store(found, Ordering::Relaxed);
+    found
 }
