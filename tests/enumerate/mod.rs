@@ -9,6 +9,7 @@
 mod check;
 pub mod ledger;
 pub mod operations;
+mod slow;
 mod stage;
 mod words;
 
@@ -29,7 +30,7 @@ pub use stage::{At, Stage};
 use words::Words;
 
 const CAPACITY: u64 = 4;
-const PARTICIPANTS: u32 = 4;
+const PARTICIPANTS: u32 = 5;
 const GROUPS: u32 = 3;
 /// Bytes of a message in its slot, of one in the arena, and of one that fills a segment.
 const INLINE: usize = 60;
@@ -48,6 +49,7 @@ const VICTIM: u16 = 1;
 const OTHER: u16 = 2;
 const NEWCOMER: u16 = 3;
 const DEAD: u16 = 4;
+const SLOW: u16 = 5;
 
 /// Which queue an operation needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use slipring::mem::fault;
 use slipring::{ClaimError, Consumer, GroupOptions, PublishError, Queue, Start, WaitStrategy};
 
 use super::ledger::id_of;
+use super::slow::Slow;
 use super::stage::Stage;
 use super::{BRIEF, DEAD, DEFAULT, INLINE, Kind, LARGE, LOG, PARTICIPANTS, VICTIM, die, dies};
 
@@ -70,6 +71,7 @@ pub static OPERATIONS: &[Operation] = &[
     operation("claim", Shared, 11, claim),
     operation("claim batch", Shared, 39, claim_batch),
     operation("claim what was given back", Shared, 58, redeliver),
+    operation("claim around somebody slow", Shared, 45, claim_around_slow),
     operation("ack", Shared, 4, ack),
     operation("nack", Shared, 10, nack),
     operation("release", Shared, 10, release),
@@ -79,7 +81,7 @@ pub static OPERATIONS: &[Operation] = &[
     among_the_dead(operation("attach to a table full of the dead", Both, 92, attach_when_full)),
     operation("detach", Both, 26, detach),
     operation("detach with leaked guards", Both, 58, detach_leaking),
-    making_groups(operation("create a shared group", Both, 66, |s| create(s, GroupOptions::shared()))),
+    making_groups(operation("create a shared group", Both, 66, create_latest)),
     making_groups(operation("create an exclusive group", Both, 66, |s| create(s, GroupOptions::exclusive().start(Start::Earliest)))),
     making_groups(operation("fail to create a group", Both, 62, fail_to_create)),
     making_groups(operation("an ephemeral group's life", Both, 94, ephemeral)),
@@ -263,6 +265,25 @@ fn claim_batch(s: &Rc<Stage>) {
     });
 }
 
+/// Somebody slow has claimed the first message and is writing the second.
+fn claim_around_slow(s: &Rc<Stage>) {
+    s.others(true, &[DEFAULT]);
+    s.others_publish(&[INLINE]);
+    s.slow.replace(Some(Slow::begin(s, 0)));
+    s.others_publish(&[LARGE]);
+    let queue = victim(s);
+    let consumer = queue.consumer().unwrap();
+    let behind = s.receive(DEFAULT, &consumer).unwrap();
+    s.numbered(|| {
+        behind.nack().unwrap();
+        for _ in 0..4 {
+            if let Some(delivery) = s.receive(DEFAULT, &consumer) {
+                s.ack(DEFAULT, delivery);
+            }
+        }
+    });
+}
+
 fn redeliver(s: &Rc<Stage>) {
     let (_queue, consumer) = stock(s);
     {
@@ -378,6 +399,14 @@ fn create(s: &Rc<Stage>, options: GroupOptions) {
     s.others_publish(&[INLINE, INLINE]);
     let queue = victim(s);
     s.numbered(|| s.create_group(&queue, "new", options));
+}
+
+fn create_latest(s: &Rc<Stage>) {
+    create(s, GroupOptions::shared());
+    let groups = s.others.borrow().queue.stats().groups;
+    let new = groups.iter().find(|group| group.name == "new").unwrap();
+    let first = s.place.geometry.shape().first_sequence;
+    assert!(new.start >= first + 2, "two were published before: {new:?}");
 }
 
 fn fail_to_create(s: &Rc<Stage>) {
