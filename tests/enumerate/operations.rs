@@ -73,6 +73,7 @@ pub static OPERATIONS: &[Operation] = &[
     operation("claim what was given back", Shared, 58, redeliver),
     operation("claim around somebody slow", Shared, 45, claim_around_slow),
     operation("ack", Shared, 4, ack),
+    operation("ack what would be dropped", Lossy, 4, ack),
     operation("nack", Shared, 10, nack),
     operation("release", Shared, 10, release),
     operation("consume", Shared, 19, consume),
@@ -80,7 +81,8 @@ pub static OPERATIONS: &[Operation] = &[
     among_the_dead(operation("attach beside the dead", Both, 94, attach_beside_dead)),
     among_the_dead(operation("attach to a table full of the dead", Both, 127, attach_when_full)),
     operation("detach", Both, 26, detach),
-    operation("detach with leaked guards", Both, 58, detach_leaking),
+    operation("detach with leaked deliveries", Shared, 45, detach_leaking_deliveries),
+    operation("detach with a leaked loan", Both, 49, detach_leaking_loan),
     making_groups(operation("create a shared group", Both, 67, create_latest)),
     making_groups(operation("create an exclusive group", Both, 67, |s| create(s, GroupOptions::exclusive().start(Start::Earliest)))),
     making_groups(operation("fail to create a group", Both, 63, fail_to_create)),
@@ -382,16 +384,20 @@ fn detach(s: &Rc<Stage>) {
     s.numbered(|| drop((consumers, producer, queue)));
 }
 
-fn detach_leaking(s: &Rc<Stage>) {
-    let queue = prepare(s);
-    let mut producer = queue.producer().unwrap();
-    assert!(s.publish(VICTIM, &mut producer, INLINE));
-    let consumer = queue.consumer().unwrap();
+fn detach_leaking_deliveries(s: &Rc<Stage>) {
+    let (queue, consumer) = stock(s);
     for _ in 0..2 {
         std::mem::forget(s.receive(DEFAULT, &consumer).unwrap());
     }
+    s.numbered(|| drop((consumer, queue)));
+}
+
+fn detach_leaking_loan(s: &Rc<Stage>) {
+    let queue = prepare(s);
+    let mut producer = queue.producer().unwrap();
+    assert!(s.publish(VICTIM, &mut producer, INLINE));
     std::mem::forget(producer.loan(LARGE).unwrap());
-    s.numbered(|| drop((consumer, producer, queue)));
+    s.numbered(|| drop((producer, queue)));
 }
 
 fn create(s: &Rc<Stage>, options: GroupOptions) {
