@@ -157,20 +157,18 @@ impl Trials {
 #[test]
 fn nothing_is_lost_wherever_a_participant_dies() {
     let _watchdog = watchdog("deaths", 5 * MINUTE);
-    for_every_operation(
-        "deaths at each point, others going on before the sweep or after it",
-        |operation| {
-            let points = MEANWHILE.map(|meanwhile| Trials::new(operation, meanwhile).deaths());
-            let least = points[0].min(points[1]);
-            assert!(
-                least >= operation.points,
-                "{}: {least} points, there were {}",
-                operation.name,
-                operation.points
-            );
-            format!("{} and {} points", points[0], points[1])
-        },
-    );
+    for_every_operation("deaths", |operation| {
+        let points = MEANWHILE.map(|meanwhile| Trials::new(operation, meanwhile).deaths());
+        let least = points[0].min(points[1]);
+        assert!(
+            least >= operation.points,
+            "{}: {least} points, there were {}",
+            operation.name,
+            operation.points
+        );
+        let line = format!("{} and {} points", points[0], points[1]);
+        (points[0] + points[1], line)
+    });
 }
 
 #[test]
@@ -185,7 +183,11 @@ fn nothing_is_lost_wherever_a_sweeper_dies_after_that() {
             "{}: {first} and {second} pairs, there were at least {least}",
             operation.name
         );
-        format!("{} pairs, {} different", first + second, differing + also)
+        let pairs = first + second;
+        (
+            pairs,
+            format!("{pairs} pairs, {} different", differing + also),
+        )
     });
 }
 

@@ -17,6 +17,7 @@ impl Stage {
     pub fn check(self: Rc<Self>, in_order: bool) {
         let queue = self.others.borrow().queue.clone();
         queue.sweep();
+        self.finish_slow();
         assert_eq!(queue.sweep(), Swept::default(), "a second sweep");
         self.at_rest(&queue, &["others"]);
         let (groups, mut all) = self.gather(&queue);

@@ -215,6 +215,15 @@ impl Ledger {
         id
     }
 
+    /// It was handed over for the first time, out of our sight.
+    pub fn handed_over(&mut self, group: &'static str, id: Id) {
+        let settled = Settled::No;
+        let by = self.sent[id].by;
+        let log = self.log(group);
+        log.fates.insert(id, Fate { next: 2, settled });
+        log.seen.insert(by, id);
+    }
+
     /// Somebody is about to ack it.
     pub fn acking(&mut self, group: &'static str, id: Id) {
         self.log(group).fates.get_mut(&id).unwrap().settled = Settled::Perhaps;

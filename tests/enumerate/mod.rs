@@ -9,6 +9,7 @@
 mod check;
 pub mod ledger;
 pub mod operations;
+mod slow;
 mod stage;
 mod words;
 
@@ -29,7 +30,7 @@ pub use stage::{At, Stage};
 use words::Words;
 
 const CAPACITY: u64 = 4;
-const PARTICIPANTS: u32 = 4;
+const PARTICIPANTS: u32 = 5;
 const GROUPS: u32 = 3;
 /// Bytes of a message in its slot, of one in the arena, and of one that fills a segment.
 const INLINE: usize = 60;
@@ -48,6 +49,7 @@ const VICTIM: u16 = 1;
 const OTHER: u16 = 2;
 const NEWCOMER: u16 = 3;
 const DEAD: u16 = 4;
+const SLOW: u16 = 5;
 
 /// Which queue an operation needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,9 +156,12 @@ pub fn die_at(point: u64) {
     });
 }
 
-/// Runs `enumerate` for all operations, on all CPUs; prints what it returns, in order. With the variable `OPERATION` set,
-/// for that one only.
-pub fn for_every_operation(what: &str, enumerate: impl Fn(&'static Operation) -> String + Sync) {
+/// Runs `enumerate` for all operations, on all CPUs; prints how much it covered, and what it says, in order. With the
+/// variable `OPERATION` set, for that one only.
+pub fn for_every_operation(
+    what: &str,
+    enumerate: impl Fn(&'static Operation) -> (u64, String) + Sync,
+) {
     let only = std::env::var("OPERATION").ok();
     let chosen: Vec<_> = OPERATIONS
         .iter()
@@ -164,15 +169,17 @@ pub fn for_every_operation(what: &str, enumerate: impl Fn(&'static Operation) ->
         .collect();
     assert!(!chosen.is_empty(), "no operation {only:?}");
     let start = std::time::Instant::now();
-    let (next, lines) = (
-        AtomicUsize::new(0),
-        Mutex::new(vec![String::new(); chosen.len()]),
-    );
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(vec![(0, String::new()); chosen.len()]);
     let work = || {
-        while let Some(operation) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let line = enumerate(operation);
-            let at = chosen.iter().position(|other| other.name == operation.name);
-            lines.lock().unwrap()[at.unwrap()] = line;
+        // Bound: the operations.
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(operation) = chosen.get(at) else {
+                return;
+            };
+            let result = enumerate(operation);
+            results.lock().unwrap()[at] = result;
         }
     };
     std::thread::scope(|scope| {
@@ -182,9 +189,14 @@ pub fn for_every_operation(what: &str, enumerate: impl Fn(&'static Operation) ->
         }
         work();
     });
-    println!("{what}:");
-    for (operation, line) in chosen.iter().zip(lines.into_inner().unwrap()) {
+    let results = results.into_inner().unwrap();
+    for (operation, (_, line)) in chosen.iter().zip(&results) {
         println!("  {:<40} {line}", operation.name);
     }
-    println!("  {:.1} s", start.elapsed().as_secs_f64());
+    let all: u64 = results.iter().map(|(count, _)| count).sum();
+    let seconds = start.elapsed().as_secs_f64();
+    println!(
+        "{all} {what} of {} operations in {seconds:.1} s",
+        chosen.len()
+    );
 }

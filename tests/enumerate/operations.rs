@@ -8,6 +8,7 @@ use slipring::mem::fault;
 use slipring::{ClaimError, Consumer, GroupOptions, PublishError, Queue, Start, WaitStrategy};
 
 use super::ledger::id_of;
+use super::slow::Slow;
 use super::stage::Stage;
 use super::{BRIEF, DEAD, DEFAULT, INLINE, Kind, LARGE, LOG, PARTICIPANTS, VICTIM, die, dies};
 
@@ -60,7 +61,7 @@ pub static OPERATIONS: &[Operation] = &[
     operation("reserve and commit large", Both, 32, |s| reserve(s, LARGE)),
     operation("drop a loan", Both, 7, drop_loan),
     operation("publish as the sole producer", Both, 31, publish_alone),
-    operation("become the sole producer", Both, 11, become_sole),
+    operation("become the sole producer", Both, 12, become_sole),
     operation("drop the oldest", Lossy, 37, |s| drop_oldest(s, INLINE)),
     operation("drop the oldest for the arena", Lossy, 88, |s| drop_oldest(s, LARGE)),
     // How often these two look depends on time; this is the least.
@@ -70,31 +71,34 @@ pub static OPERATIONS: &[Operation] = &[
     operation("claim", Shared, 11, claim),
     operation("claim batch", Shared, 39, claim_batch),
     operation("claim what was given back", Shared, 58, redeliver),
+    operation("claim around somebody slow", Shared, 45, claim_around_slow),
     operation("ack", Shared, 4, ack),
+    operation("ack what would be dropped", Lossy, 4, ack),
     operation("nack", Shared, 10, nack),
     operation("release", Shared, 10, release),
     operation("consume", Shared, 19, consume),
-    operation("attach", Both, 15, attach),
-    among_the_dead(operation("attach beside the dead", Both, 91, attach_beside_dead)),
-    among_the_dead(operation("attach to a table full of the dead", Both, 92, attach_when_full)),
+    operation("attach", Both, 16, attach),
+    among_the_dead(operation("attach beside the dead", Both, 94, attach_beside_dead)),
+    among_the_dead(operation("attach to a table full of the dead", Both, 127, attach_when_full)),
     operation("detach", Both, 26, detach),
-    operation("detach with leaked guards", Both, 58, detach_leaking),
-    making_groups(operation("create a shared group", Both, 66, |s| create(s, GroupOptions::shared()))),
-    making_groups(operation("create an exclusive group", Both, 66, |s| create(s, GroupOptions::exclusive().start(Start::Earliest)))),
-    making_groups(operation("fail to create a group", Both, 62, fail_to_create)),
-    making_groups(operation("an ephemeral group's life", Both, 94, ephemeral)),
-    operation("delete a group", Both, 22, |s| delete(s, &[DEFAULT])),
+    operation("detach with leaked deliveries", Shared, 45, detach_leaking_deliveries),
+    operation("detach with a leaked loan", Both, 49, detach_leaking_loan),
+    making_groups(operation("create a shared group", Both, 67, create_latest)),
+    making_groups(operation("create an exclusive group", Both, 67, |s| create(s, GroupOptions::exclusive().start(Start::Earliest)))),
+    making_groups(operation("fail to create a group", Both, 63, fail_to_create)),
+    making_groups(operation("an ephemeral group's life", Both, 97, ephemeral)),
+    operation("delete a group", Both, 23, |s| delete(s, &[DEFAULT])),
     operation("delete a group with members", Both, 17, |s| delete(s, &[DEFAULT, LOG])),
     operation("join a brief group", Both, 42, join_brief),
     operation("ack in a deleted group", Both, 7, ack_in_deleted),
-    operation("leave a deleted group", Both, 16, leave_deleted),
+    operation("leave a deleted group", Both, 17, leave_deleted),
     operation("exclusive receive and ack", Both, 23, exclusive),
     operation("exclusive ack out of order", Both, 11, exclusive_out_of_order),
     operation("exclusive ack up to", Both, 15, exclusive_up_to),
     operation("exclusive nack", Both, 20, exclusive_nack),
     operation("exclusive hand over", Both, 11, hand_over),
     among_the_dead(operation("exclusive take over", Both, 21, take_over)),
-    among_the_dead(operation("sweep", Both, 82, sweep)),
+    among_the_dead(operation("sweep", Both, 85, sweep)),
     among_the_dead(operation("work beside the dead", Both, 45, work_beside_dead)),
 ];
 
@@ -263,6 +267,25 @@ fn claim_batch(s: &Rc<Stage>) {
     });
 }
 
+/// Somebody slow has claimed the first message and is writing the second.
+fn claim_around_slow(s: &Rc<Stage>) {
+    s.others(true, &[DEFAULT]);
+    s.others_publish(&[INLINE]);
+    s.slow.replace(Some(Slow::begin(s, 0)));
+    s.others_publish(&[LARGE]);
+    let queue = victim(s);
+    let consumer = queue.consumer().unwrap();
+    let behind = s.receive(DEFAULT, &consumer).unwrap();
+    s.numbered(|| {
+        behind.nack().unwrap();
+        for _ in 0..4 {
+            if let Some(delivery) = s.receive(DEFAULT, &consumer) {
+                s.ack(DEFAULT, delivery);
+            }
+        }
+    });
+}
+
 fn redeliver(s: &Rc<Stage>) {
     let (_queue, consumer) = stock(s);
     {
@@ -361,16 +384,20 @@ fn detach(s: &Rc<Stage>) {
     s.numbered(|| drop((consumers, producer, queue)));
 }
 
-fn detach_leaking(s: &Rc<Stage>) {
-    let queue = prepare(s);
-    let mut producer = queue.producer().unwrap();
-    assert!(s.publish(VICTIM, &mut producer, INLINE));
-    let consumer = queue.consumer().unwrap();
+fn detach_leaking_deliveries(s: &Rc<Stage>) {
+    let (queue, consumer) = stock(s);
     for _ in 0..2 {
         std::mem::forget(s.receive(DEFAULT, &consumer).unwrap());
     }
+    s.numbered(|| drop((consumer, queue)));
+}
+
+fn detach_leaking_loan(s: &Rc<Stage>) {
+    let queue = prepare(s);
+    let mut producer = queue.producer().unwrap();
+    assert!(s.publish(VICTIM, &mut producer, INLINE));
     std::mem::forget(producer.loan(LARGE).unwrap());
-    s.numbered(|| drop((consumer, producer, queue)));
+    s.numbered(|| drop((producer, queue)));
 }
 
 fn create(s: &Rc<Stage>, options: GroupOptions) {
@@ -378,6 +405,14 @@ fn create(s: &Rc<Stage>, options: GroupOptions) {
     s.others_publish(&[INLINE, INLINE]);
     let queue = victim(s);
     s.numbered(|| s.create_group(&queue, "new", options));
+}
+
+fn create_latest(s: &Rc<Stage>) {
+    create(s, GroupOptions::shared());
+    let groups = s.others.borrow().queue.stats().groups;
+    let new = groups.iter().find(|group| group.name == "new").unwrap();
+    let first = s.place.geometry.shape().first_sequence;
+    assert!(new.start >= first + 2, "two were published before: {new:?}");
 }
 
 fn fail_to_create(s: &Rc<Stage>) {

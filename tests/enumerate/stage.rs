@@ -11,6 +11,7 @@ use slipring::{
 
 use super::ledger::{Id, Ledger, id_of};
 use super::operations::Operation;
+use super::slow::Slow;
 use super::{
     BRIEF, CAPACITY, DEAD, DEFAULT, INLINE, Kind, LARGE, LOG, OTHER, Place, die, die_at, dies,
 };
@@ -27,6 +28,7 @@ pub struct Stage {
     pub operation: &'static Operation,
     pub ledger: RefCell<Ledger>,
     pub others: RefCell<Others>,
+    pub slow: RefCell<Option<Slow>>,
     at: At,
     paused: Cell<bool>,
     /// When last looked at; and the tail.
@@ -86,6 +88,7 @@ impl Stage {
             operation,
             ledger: RefCell::new(ledger),
             others: RefCell::new(others),
+            slow: RefCell::default(),
             at,
             paused: Cell::new(false),
             marks: RefCell::default(),
@@ -259,8 +262,17 @@ impl Stage {
         self.observe(&others.queue);
     }
 
+    /// Somebody slow, if there is one, comes to an end.
+    pub fn finish_slow(&self) -> bool {
+        let slow = self.slow.take();
+        slow.map(|slow| slow.finish(self)).is_some()
+    }
+
     /// The others do all they can while the victim is paused, and take nothing from it.
     fn go_on_for_long(&self) {
+        if self.finish_slow() {
+            return;
+        }
         self.go_on();
         let queue = self.others.borrow().queue.clone();
         self.sweep_nothing(&queue);
