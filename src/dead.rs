@@ -126,7 +126,12 @@ impl DeadQueue {
         let file = file_at(&place);
         if self.producer.is_none() || self.file != file {
             let opened = Queue::open(place);
-            self.producer = opened.ok().and_then(|queue| queue.producer().ok());
+            // Replaced by this queue itself, letters would come round for ever.
+            let another = |queue: &Queue| queue.id() != attachment.verified().queue_id;
+            self.producer = opened
+                .ok()
+                .filter(another)
+                .and_then(|queue| queue.producer().ok());
             self.file = file;
         }
         self.producer
