@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
@@ -22,17 +22,27 @@ struct Book {
     records: Mutex<Vec<Record>>,
     /// When it last said something, or was started or resumed.
     last: AtomicU64,
-    /// The longest it has been silent while it was running.
-    silence: AtomicU64,
+    /// The longest it has been silent while it was running, and after which words.
+    silence: Mutex<(u64, String)>,
 }
 
 impl Book {
-    fn heard(&self) {
+    fn hear(&self, record: Record) {
         let now = clock::now();
-        let last = self.last.swap(now, Ordering::Relaxed);
-        self.silence
-            .fetch_max(now.saturating_sub(last), Ordering::Relaxed);
+        let silent = now.saturating_sub(self.last.swap(now, Ordering::Relaxed));
+        let mut records = locked(&self.records);
+        let mut longest = locked(&self.silence);
+        if silent > longest.0 {
+            let after = records.last().map_or_else(String::new, ToString::to_string);
+            *longest = (silent, after);
+        }
+        records.push(record);
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing in here is half done when somebody panics.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A process that runs.
@@ -113,8 +123,7 @@ impl Running {
     }
 
     pub fn last_words(&self) -> String {
-        let records = self.book.records.lock();
-        let records = records.unwrap_or_else(PoisonError::into_inner);
+        let records = locked(&self.book.records);
         records.last().map_or_else(String::new, ToString::to_string)
     }
 
@@ -162,14 +171,16 @@ impl Gone {
         self.end.died
     }
 
-    pub fn longest_silence(&self) -> u64 {
-        self.book.silence.load(Ordering::Relaxed)
+    /// How long in ns, who, and after which words.
+    pub fn longest_silence(&self) -> (u64, String) {
+        let (silent, after) = &*locked(&self.book.silence);
+        let Orders { role, id, .. } = &self.orders;
+        (*silent, format!("{role} {id}, after {after:?}"))
     }
 
     /// Its journals: one for each program that ran in the process.
     pub fn journals(self) -> Vec<Journal> {
-        let records = self.book.records.lock();
-        let records = std::mem::take(&mut *records.unwrap_or_else(PoisonError::into_inner));
+        let records = std::mem::take(&mut *locked(&self.book.records));
         let mut journals: Vec<Journal> = Vec::new();
         for record in records {
             if let Event::Began { worker } = record.event {
@@ -216,9 +227,7 @@ fn listen(output: impl Read, book: &Book) {
             at: clock::now(),
             event: Event::Fault(format!("no record: {text:?}").into()),
         });
-        book.heard();
-        let records = book.records.lock();
-        records.unwrap_or_else(PoisonError::into_inner).push(record);
+        book.hear(record);
         line.clear();
     }
 }

@@ -286,8 +286,10 @@ impl Stage<'_> {
             self.gone.push(running.kill()?);
         }
         for gone in &self.gone {
-            let silence = Duration::from_nanos(gone.longest_silence());
-            self.totals.longest_silence = self.totals.longest_silence.max(silence);
+            let silence = gone.longest_silence();
+            if silence.0 > self.totals.longest_silence.0 {
+                self.totals.longest_silence = silence;
+            }
         }
         let journals: Vec<_> = self.gone.into_iter().flat_map(Gone::journals).collect();
         for record in journals.iter().flat_map(|journal| &journal.records) {

@@ -42,7 +42,7 @@ impl Settings {
 }
 
 /// What was done and seen, over all epochs.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Totals {
     epochs: u64,
     tally: Tally,
@@ -54,8 +54,8 @@ struct Totals {
     execs: u64,
     groups: u64,
     records: u64,
-    /// The longest time in which a running worker said nothing.
-    longest_silence: Duration,
+    /// The longest time, in ns, in which a running worker said nothing, and which.
+    longest_silence: (u64, String),
 }
 
 /// What came of an epoch.

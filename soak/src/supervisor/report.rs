@@ -45,9 +45,10 @@ pub(super) fn summary(totals: &Totals) {
         "{published} messages, {deliveries} deliveries, {redeliveries} of them again, {holes} holes; {} records",
         totals.records
     );
+    let (silent, who) = &totals.longest_silence;
     println!(
-        "longest silence of a running worker {:?}, longest standstill of a group {:?}; pauses included",
-        totals.longest_silence,
+        "longest, pauses of others included: silence of a running worker {:?} ({who}); standstill of a group {:?}",
+        Duration::from_nanos(*silent),
         Duration::from_nanos(standstill)
     );
     println!("every promise held");
