@@ -10,6 +10,7 @@ use slipring::{ClaimError, Consumer, GroupOptions, PublishError, Queue, Start, W
 use super::ledger::id_of;
 use super::slow::Slow;
 use super::stage::Stage;
+use super::words::Words;
 use super::{BRIEF, DEAD, DEFAULT, INLINE, Kind, LARGE, LOG, PARTICIPANTS, VICTIM, die, dies};
 
 /// One thing a participant does.
@@ -80,11 +81,11 @@ pub static OPERATIONS: &[Operation] = &[
     operation("attach", Both, 16, attach),
     among_the_dead(operation("attach beside the dead", Both, 94, attach_beside_dead)),
     among_the_dead(operation("attach to a table full of the dead", Both, 127, attach_when_full)),
-    operation("detach", Both, 26, detach),
+    operation("detach", Both, 42, detach),
     operation("detach with leaked deliveries", Shared, 45, detach_leaking_deliveries),
     operation("detach with a leaked loan", Both, 49, detach_leaking_loan),
-    making_groups(operation("create a shared group", Both, 67, create_latest)),
-    making_groups(operation("create an exclusive group", Both, 67, |s| create(s, GroupOptions::exclusive().start(Start::Earliest)))),
+    making_groups(among_the_dead(operation("create a shared group", Both, 110, create_latest))),
+    making_groups(operation("create an exclusive group", Both, 67, create_earliest)),
     making_groups(operation("fail to create a group", Both, 63, fail_to_create)),
     making_groups(operation("an ephemeral group's life", Both, 97, ephemeral)),
     operation("delete a group", Both, 23, |s| delete(s, &[DEFAULT])),
@@ -120,7 +121,7 @@ fn prepare(s: &Stage) -> Queue {
 /// Publishes at last, if a paused one found no room.
 fn publish_at_last(s: &Stage, producer: &mut slipring::Producer, sent: bool) {
     if !sent {
-        s.go_on();
+        s.drain();
         assert!(s.publish(VICTIM, producer, INLINE), "still no room");
     }
 }
@@ -183,7 +184,7 @@ fn drop_loan(s: &Rc<Stage>) {
         let mut loan = producer.loan(LARGE).unwrap();
         loan.fill(7);
     });
-    assert!(s.publish(VICTIM, &mut producer, INLINE));
+    publish_at_last(s, &mut producer, false);
 }
 
 fn publish_alone(s: &Rc<Stage>) {
@@ -381,6 +382,9 @@ fn detach(s: &Rc<Stage>) {
     let mut producer = queue.producer().unwrap();
     assert!(s.publish(VICTIM, &mut producer, INLINE));
     let consumers = [DEFAULT, LOG].map(|group| queue.group(group).unwrap().consumer().unwrap());
+    // Nobody has joined it, so it goes with its maker.
+    let options = GroupOptions::shared().ephemeral(true);
+    drop(queue.create_group("ephemeral", options).unwrap());
     s.numbered(|| drop((consumers, producer, queue)));
 }
 
@@ -400,19 +404,40 @@ fn detach_leaking_loan(s: &Rc<Stage>) {
     s.numbered(|| drop((producer, queue)));
 }
 
-fn create(s: &Rc<Stage>, options: GroupOptions) {
+fn create_earliest(s: &Rc<Stage>) {
     s.others(true, &[DEFAULT, LOG]);
     s.others_publish(&[INLINE, INLINE]);
     let queue = victim(s);
+    let options = GroupOptions::exclusive().start(Start::Earliest);
     s.numbered(|| s.create_group(&queue, "new", options));
 }
 
+/// Somebody has published, and died before it could raise the tail.
 fn create_latest(s: &Rc<Stage>) {
-    create(s, GroupOptions::shared());
-    let groups = s.others.borrow().queue.stats().groups;
+    s.others(true, &[DEFAULT, LOG]);
+    let queue = victim(s);
+    dies(|| {
+        let queue = s.place.open("dead");
+        let mut producer = queue.producer().unwrap();
+        assert!(s.publish(DEAD, &mut producer, INLINE));
+        die_when(s, |words| words.tail_lags());
+        s.publish(DEAD, &mut producer, INLINE);
+    });
+    s.numbered(|| s.create_group(&queue, "new", GroupOptions::shared()));
+    let groups = queue.stats().groups;
     let new = groups.iter().find(|group| group.name == "new").unwrap();
     let first = s.place.geometry.shape().first_sequence;
     assert!(new.start >= first + 2, "two were published before: {new:?}");
+}
+
+/// This thread's participant dies as soon as the file is like this.
+fn die_when(s: &Rc<Stage>, so: fn(&Words<'_>) -> bool) {
+    let place = Rc::clone(&s.place);
+    fault::install(move |_| {
+        if so(&place.words()) {
+            die();
+        }
+    });
 }
 
 fn fail_to_create(s: &Rc<Stage>) {
@@ -603,7 +628,7 @@ fn work_beside_dead(s: &Rc<Stage>) {
             s.ack(group, delivery);
         }
     }
-    assert!(sent || s.publish(VICTIM, &mut producer, INLINE));
+    publish_at_last(s, &mut producer, sent);
 }
 
 fn leave_dead(s: &Rc<Stage>) {
@@ -629,12 +654,7 @@ fn someone_dies(s: &Rc<Stage>, lengths: &[usize]) {
         let mut lender = queue.producer().unwrap();
         let _loan = lender.loan(LARGE).unwrap();
         let mut producer = queue.producer().unwrap();
-        let place = Rc::clone(&s.place);
-        fault::install(move |_| {
-            if !place.words().open_reservations().is_empty() {
-                die();
-            }
-        });
+        die_when(s, |words| !words.open_reservations().is_empty());
         s.publish(DEAD, &mut producer, INLINE);
     });
     assert!(died);

@@ -262,6 +262,15 @@ impl Stage {
         self.observe(&others.queue);
     }
 
+    /// The others take all there is.
+    pub fn drain(&self) {
+        for (group, consumer) in &self.others.borrow().consumers {
+            while let Some(delivery) = self.receive(group, consumer) {
+                self.ack(group, delivery);
+            }
+        }
+    }
+
     /// Somebody slow, if there is one, comes to an end.
     pub fn finish_slow(&self) -> bool {
         let slow = self.slow.take();
@@ -280,13 +289,7 @@ impl Stage {
         drop(self.place.open("visitor"));
         self.casualty();
         if !self.operation.makes_groups {
-            match queue.create_group("passing", GroupOptions::shared()) {
-                Ok(group) => {
-                    self.go_on();
-                    group.delete().unwrap();
-                }
-                Err(error) => assert!(matches!(error, GroupError::Full { .. }), "{error}"),
-            }
+            self.pass(&queue);
         }
         self.go_on();
         self.sweep_nothing(&queue);
@@ -294,6 +297,23 @@ impl Stage {
         let others = &mut *self.others.borrow_mut();
         if let Some(producer) = &mut others.producer {
             self.publish(others.by, producer, INLINE);
+        }
+    }
+
+    /// A group comes and goes; another comes, and falls behind by as much as it can, if there is room for them.
+    fn pass(&self, queue: &Queue) {
+        match queue.create_group("passing", GroupOptions::shared()) {
+            Ok(group) => {
+                self.go_on();
+                group.delete().unwrap();
+            }
+            Err(error) => assert!(matches!(error, GroupError::Full { .. }), "{error}"),
+        }
+        self.drain();
+        if queue.create_group("late", GroupOptions::shared()).is_ok() {
+            self.ledger.borrow_mut().exists("late");
+            self.go_on();
+            self.others.borrow_mut().join("late");
         }
     }
 
