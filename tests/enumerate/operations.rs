@@ -51,11 +51,12 @@ const fn among_the_dead(operation: Operation) -> Operation {
     }
 }
 
-use Kind::{Both, Lossy, Shared};
+use Kind::{Both, Lossy, Nobody, Shared};
 
 #[rustfmt::skip]
 pub static OPERATIONS: &[Operation] = &[
     operation("publish", Both, 10, |s| publish(s, INLINE)),
+    operation("publish to nobody", Nobody, 15, publish_to_nobody),
     operation("publish large", Both, 21, |s| publish(s, LARGE)),
     operation("publish batch", Both, 50, publish_batch),
     operation("reserve and commit", Both, 22, |s| reserve(s, INLINE)),
@@ -72,7 +73,7 @@ pub static OPERATIONS: &[Operation] = &[
     operation("claim", Shared, 11, claim),
     operation("claim batch", Shared, 39, claim_batch),
     operation("claim what was given back", Shared, 58, redeliver),
-    operation("claim around somebody slow", Shared, 45, claim_around_slow),
+    operation("claim around somebody slow", Shared, 49, claim_around_slow),
     operation("ack", Shared, 4, ack),
     operation("ack what would be dropped", Lossy, 4, ack),
     operation("nack", Shared, 10, nack),
@@ -131,6 +132,14 @@ fn publish(s: &Rc<Stage>, length: usize) {
     let mut producer = queue.producer().unwrap();
     assert!(s.publish(VICTIM, &mut producer, INLINE));
     let sent = s.numbered(|| s.publish(VICTIM, &mut producer, length));
+    publish_at_last(s, &mut producer, sent);
+}
+
+fn publish_to_nobody(s: &Rc<Stage>) {
+    s.others(true, &[]);
+    let queue = victim(s);
+    let mut producer = queue.producer().unwrap();
+    let sent = s.numbered(|| s.publish(VICTIM, &mut producer, INLINE));
     publish_at_last(s, &mut producer, sent);
 }
 
@@ -277,6 +286,7 @@ fn claim_around_slow(s: &Rc<Stage>) {
     let queue = victim(s);
     let consumer = queue.consumer().unwrap();
     let behind = s.receive(DEFAULT, &consumer).unwrap();
+    s.slow.borrow().as_ref().unwrap().point_here();
     s.numbered(|| {
         behind.nack().unwrap();
         for _ in 0..4 {

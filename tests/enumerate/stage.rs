@@ -79,7 +79,9 @@ impl Stage {
         let others = Others::new(OTHER, place.open("others"));
         drop(number_0);
         let mut ledger = Ledger::default();
-        ledger.exists(DEFAULT);
+        if place.kind != Kind::Nobody {
+            ledger.exists(DEFAULT);
+        }
         if place.kind == Kind::Both {
             ledger.exists(LOG);
         }
@@ -333,13 +335,14 @@ impl Stage {
         let queue = &self.others.borrow().queue;
         dies(|| {
             let queue = self.place.open("casualty");
-            let consumer = queue.consumer().unwrap();
             // Not beside a sole one.
             let mut producer = queue.producer().ok();
             if let Some(producer) = &mut producer {
                 self.publish(DEAD, producer, LARGE);
             }
-            let _held = self.receive(DEFAULT, &consumer);
+            let consumer = queue.consumer().ok();
+            let held = consumer.as_ref();
+            let _held = held.map(|consumer| self.receive(DEFAULT, consumer));
             die()
         });
         let mut swept = queue.sweep();
