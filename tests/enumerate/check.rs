@@ -23,7 +23,7 @@ impl Stage {
         let (groups, mut all) = self.gather(&queue);
         self.crowd(&mut all);
         for group in &groups {
-            self.drain(group, &all, in_order);
+            self.drain_group(group, &all, in_order);
         }
         self.complete(&queue);
         for turn in 0..LAPS * CAPACITY {
@@ -104,7 +104,7 @@ impl Stage {
         })
     }
 
-    fn drain(&self, group: &'static str, all: &[Others], in_order: bool) {
+    fn drain_group(&self, group: &'static str, all: &[Others], in_order: bool) {
         let mut last = None;
         for turn in 0.. {
             let Some(sequence) = self.take(group, all, turn) else {
@@ -145,7 +145,7 @@ impl Stage {
             self.publish_by(all, turn, LARGE);
         }
         for group in groups {
-            self.drain(group, all, true);
+            self.drain_group(group, all, true);
         }
     }
 

@@ -54,6 +54,8 @@ const SLOW: u16 = 5;
 /// Which queue an operation needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// No group: what is published is overwritten a lap later.
+    Nobody,
     /// The group `default`.
     Shared,
     /// And the exclusive group `log`.
@@ -79,7 +81,7 @@ impl Place {
         let path = dir.path().join("queue");
         let policy = match kind {
             Kind::Lossy => FullPolicy::DropOldest,
-            Kind::Shared | Kind::Both => FullPolicy::Reject,
+            Kind::Nobody | Kind::Shared | Kind::Both => FullPolicy::Reject,
         };
         let laps = (1 << slipring::layout::word::CLAIM_LAP_BITS) - 2;
         let queue = Queue::options()
@@ -90,6 +92,7 @@ impl Place {
             .arena_size((SEGMENTS * LARGEST) as u64)
             .timestamps(Timestamps::Off)
             .when_full(policy)
+            .default_group(kind != Kind::Nobody)
             .first_sequence(if wrapping { CAPACITY * laps } else { 0 })
             .create(&path)
             .unwrap();

@@ -10,6 +10,7 @@ use slipring::{ClaimError, Consumer, GroupOptions, PublishError, Queue, Start, W
 use super::ledger::id_of;
 use super::slow::Slow;
 use super::stage::Stage;
+use super::words::Words;
 use super::{BRIEF, DEAD, DEFAULT, INLINE, Kind, LARGE, LOG, PARTICIPANTS, VICTIM, die, dies};
 
 /// One thing a participant does.
@@ -50,11 +51,12 @@ const fn among_the_dead(operation: Operation) -> Operation {
     }
 }
 
-use Kind::{Both, Lossy, Shared};
+use Kind::{Both, Lossy, Nobody, Shared};
 
 #[rustfmt::skip]
 pub static OPERATIONS: &[Operation] = &[
     operation("publish", Both, 10, |s| publish(s, INLINE)),
+    operation("publish to nobody", Nobody, 15, publish_to_nobody),
     operation("publish large", Both, 21, |s| publish(s, LARGE)),
     operation("publish batch", Both, 50, publish_batch),
     operation("reserve and commit", Both, 22, |s| reserve(s, INLINE)),
@@ -71,22 +73,22 @@ pub static OPERATIONS: &[Operation] = &[
     operation("claim", Shared, 11, claim),
     operation("claim batch", Shared, 39, claim_batch),
     operation("claim what was given back", Shared, 58, redeliver),
-    operation("claim around somebody slow", Shared, 45, claim_around_slow),
+    operation("claim around somebody slow", Shared, 49, claim_around_slow),
     operation("ack", Shared, 4, ack),
     operation("ack what would be dropped", Lossy, 4, ack),
     operation("nack", Shared, 10, nack),
     operation("release", Shared, 10, release),
     operation("consume", Shared, 19, consume),
-    operation("attach", Both, 16, attach),
-    among_the_dead(operation("attach beside the dead", Both, 94, attach_beside_dead)),
-    among_the_dead(operation("attach to a table full of the dead", Both, 127, attach_when_full)),
-    operation("detach", Both, 26, detach),
-    operation("detach with leaked deliveries", Shared, 45, detach_leaking_deliveries),
-    operation("detach with a leaked loan", Both, 49, detach_leaking_loan),
-    making_groups(operation("create a shared group", Both, 67, create_latest)),
-    making_groups(operation("create an exclusive group", Both, 67, |s| create(s, GroupOptions::exclusive().start(Start::Earliest)))),
-    making_groups(operation("fail to create a group", Both, 63, fail_to_create)),
-    making_groups(operation("an ephemeral group's life", Both, 97, ephemeral)),
+    operation("attach", Both, 18, attach),
+    among_the_dead(operation("attach beside the dead", Both, 98, attach_beside_dead)),
+    among_the_dead(operation("attach to a table full of the dead", Both, 135, attach_when_full)),
+    operation("detach", Both, 43, detach),
+    operation("detach with leaked deliveries", Shared, 46, detach_leaking_deliveries),
+    operation("detach with a leaked loan", Both, 50, detach_leaking_loan),
+    making_groups(among_the_dead(operation("create a shared group", Both, 115, create_latest))),
+    making_groups(operation("create an exclusive group", Both, 70, create_earliest)),
+    making_groups(operation("fail to create a group", Both, 66, fail_to_create)),
+    making_groups(operation("an ephemeral group's life", Both, 100, ephemeral)),
     operation("delete a group", Both, 23, |s| delete(s, &[DEFAULT])),
     operation("delete a group with members", Both, 17, |s| delete(s, &[DEFAULT, LOG])),
     operation("join a brief group", Both, 42, join_brief),
@@ -98,7 +100,7 @@ pub static OPERATIONS: &[Operation] = &[
     operation("exclusive nack", Both, 20, exclusive_nack),
     operation("exclusive hand over", Both, 11, hand_over),
     among_the_dead(operation("exclusive take over", Both, 21, take_over)),
-    among_the_dead(operation("sweep", Both, 85, sweep)),
+    among_the_dead(operation("sweep", Both, 88, sweep)),
     among_the_dead(operation("work beside the dead", Both, 45, work_beside_dead)),
 ];
 
@@ -120,7 +122,7 @@ fn prepare(s: &Stage) -> Queue {
 /// Publishes at last, if a paused one found no room.
 fn publish_at_last(s: &Stage, producer: &mut slipring::Producer, sent: bool) {
     if !sent {
-        s.go_on();
+        s.drain();
         assert!(s.publish(VICTIM, producer, INLINE), "still no room");
     }
 }
@@ -130,6 +132,14 @@ fn publish(s: &Rc<Stage>, length: usize) {
     let mut producer = queue.producer().unwrap();
     assert!(s.publish(VICTIM, &mut producer, INLINE));
     let sent = s.numbered(|| s.publish(VICTIM, &mut producer, length));
+    publish_at_last(s, &mut producer, sent);
+}
+
+fn publish_to_nobody(s: &Rc<Stage>) {
+    s.others(true, &[]);
+    let queue = victim(s);
+    let mut producer = queue.producer().unwrap();
+    let sent = s.numbered(|| s.publish(VICTIM, &mut producer, INLINE));
     publish_at_last(s, &mut producer, sent);
 }
 
@@ -183,7 +193,7 @@ fn drop_loan(s: &Rc<Stage>) {
         let mut loan = producer.loan(LARGE).unwrap();
         loan.fill(7);
     });
-    assert!(s.publish(VICTIM, &mut producer, INLINE));
+    publish_at_last(s, &mut producer, false);
 }
 
 fn publish_alone(s: &Rc<Stage>) {
@@ -276,6 +286,7 @@ fn claim_around_slow(s: &Rc<Stage>) {
     let queue = victim(s);
     let consumer = queue.consumer().unwrap();
     let behind = s.receive(DEFAULT, &consumer).unwrap();
+    s.slow.borrow().as_ref().unwrap().point_here();
     s.numbered(|| {
         behind.nack().unwrap();
         for _ in 0..4 {
@@ -381,6 +392,9 @@ fn detach(s: &Rc<Stage>) {
     let mut producer = queue.producer().unwrap();
     assert!(s.publish(VICTIM, &mut producer, INLINE));
     let consumers = [DEFAULT, LOG].map(|group| queue.group(group).unwrap().consumer().unwrap());
+    // Nobody has joined it, so it goes with its maker.
+    let options = GroupOptions::shared().ephemeral(true);
+    drop(queue.create_group("ephemeral", options).unwrap());
     s.numbered(|| drop((consumers, producer, queue)));
 }
 
@@ -400,19 +414,40 @@ fn detach_leaking_loan(s: &Rc<Stage>) {
     s.numbered(|| drop((producer, queue)));
 }
 
-fn create(s: &Rc<Stage>, options: GroupOptions) {
+fn create_earliest(s: &Rc<Stage>) {
     s.others(true, &[DEFAULT, LOG]);
     s.others_publish(&[INLINE, INLINE]);
     let queue = victim(s);
+    let options = GroupOptions::exclusive().start(Start::Earliest);
     s.numbered(|| s.create_group(&queue, "new", options));
 }
 
+/// Somebody has published, and died before it could raise the tail.
 fn create_latest(s: &Rc<Stage>) {
-    create(s, GroupOptions::shared());
-    let groups = s.others.borrow().queue.stats().groups;
+    s.others(true, &[DEFAULT, LOG]);
+    let queue = victim(s);
+    dies(|| {
+        let queue = s.place.open("dead");
+        let mut producer = queue.producer().unwrap();
+        assert!(s.publish(DEAD, &mut producer, INLINE));
+        die_when(s, |words| words.tail_lags());
+        s.publish(DEAD, &mut producer, INLINE);
+    });
+    s.numbered(|| s.create_group(&queue, "new", GroupOptions::shared()));
+    let groups = queue.stats().groups;
     let new = groups.iter().find(|group| group.name == "new").unwrap();
     let first = s.place.geometry.shape().first_sequence;
     assert!(new.start >= first + 2, "two were published before: {new:?}");
+}
+
+/// This thread's participant dies as soon as the file is like this.
+fn die_when(s: &Rc<Stage>, so: fn(&Words<'_>) -> bool) {
+    let place = Rc::clone(&s.place);
+    fault::install(move |_| {
+        if so(&place.words()) {
+            die();
+        }
+    });
 }
 
 fn fail_to_create(s: &Rc<Stage>) {
@@ -603,7 +638,7 @@ fn work_beside_dead(s: &Rc<Stage>) {
             s.ack(group, delivery);
         }
     }
-    assert!(sent || s.publish(VICTIM, &mut producer, INLINE));
+    publish_at_last(s, &mut producer, sent);
 }
 
 fn leave_dead(s: &Rc<Stage>) {
@@ -629,12 +664,7 @@ fn someone_dies(s: &Rc<Stage>, lengths: &[usize]) {
         let mut lender = queue.producer().unwrap();
         let _loan = lender.loan(LARGE).unwrap();
         let mut producer = queue.producer().unwrap();
-        let place = Rc::clone(&s.place);
-        fault::install(move |_| {
-            if !place.words().open_reservations().is_empty() {
-                die();
-            }
-        });
+        die_when(s, |words| !words.open_reservations().is_empty());
         s.publish(DEAD, &mut producer, INLINE);
     });
     assert!(died);

@@ -28,8 +28,7 @@ pub struct Slow {
 }
 
 impl Slow {
-    /// Has claimed the oldest message, `oldest`, and reserved the next slot. Whoever looks for what was given back begins
-    /// at the claimed one.
+    /// Has claimed the oldest message, `oldest`, and reserved the next slot.
     pub fn begin(stage: &Stage, oldest: Id) -> Self {
         let place = &stage.place;
         let queue = place.open("slow");
@@ -43,7 +42,6 @@ impl Slow {
         let mut claimer = ring.claimer(GROUP, owner);
         let claim = ring.claim(&mut claimer, true, Effort::Once);
         stage.ledger.borrow_mut().handed_over(DEFAULT, oldest);
-        ring.look_again(GROUP);
         let mut publisher = ring.publisher(owner, false);
         let (id, payload) = stage.ledger.borrow_mut().attempt(SLOW, INLINE);
         Self {
@@ -58,6 +56,11 @@ impl Slow {
             _consumer: consumer,
             _queue: queue,
         }
+    }
+
+    /// Whoever looks for what was given back now begins at what this one has claimed.
+    pub fn point_here(&self) {
+        self.ring.note_ready(GROUP, self.claim.sequence);
     }
 
     /// Publishes, publishes another message, and gives back what it claimed: all that was its own still is.

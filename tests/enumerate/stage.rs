@@ -79,7 +79,9 @@ impl Stage {
         let others = Others::new(OTHER, place.open("others"));
         drop(number_0);
         let mut ledger = Ledger::default();
-        ledger.exists(DEFAULT);
+        if place.kind != Kind::Nobody {
+            ledger.exists(DEFAULT);
+        }
         if place.kind == Kind::Both {
             ledger.exists(LOG);
         }
@@ -262,6 +264,15 @@ impl Stage {
         self.observe(&others.queue);
     }
 
+    /// The others take all there is.
+    pub fn drain(&self) {
+        for (group, consumer) in &self.others.borrow().consumers {
+            while let Some(delivery) = self.receive(group, consumer) {
+                self.ack(group, delivery);
+            }
+        }
+    }
+
     /// Somebody slow, if there is one, comes to an end.
     pub fn finish_slow(&self) -> bool {
         let slow = self.slow.take();
@@ -280,13 +291,7 @@ impl Stage {
         drop(self.place.open("visitor"));
         self.casualty();
         if !self.operation.makes_groups {
-            match queue.create_group("passing", GroupOptions::shared()) {
-                Ok(group) => {
-                    self.go_on();
-                    group.delete().unwrap();
-                }
-                Err(error) => assert!(matches!(error, GroupError::Full { .. }), "{error}"),
-            }
+            self.pass(&queue);
         }
         self.go_on();
         self.sweep_nothing(&queue);
@@ -294,6 +299,23 @@ impl Stage {
         let others = &mut *self.others.borrow_mut();
         if let Some(producer) = &mut others.producer {
             self.publish(others.by, producer, INLINE);
+        }
+    }
+
+    /// A group comes and goes; another comes, and falls behind by as much as it can, if there is room for them.
+    fn pass(&self, queue: &Queue) {
+        match queue.create_group("passing", GroupOptions::shared()) {
+            Ok(group) => {
+                self.go_on();
+                group.delete().unwrap();
+            }
+            Err(error) => assert!(matches!(error, GroupError::Full { .. }), "{error}"),
+        }
+        self.drain();
+        if queue.create_group("late", GroupOptions::shared()).is_ok() {
+            self.ledger.borrow_mut().exists("late");
+            self.go_on();
+            self.others.borrow_mut().join("late");
         }
     }
 
@@ -313,13 +335,14 @@ impl Stage {
         let queue = &self.others.borrow().queue;
         dies(|| {
             let queue = self.place.open("casualty");
-            let consumer = queue.consumer().unwrap();
             // Not beside a sole one.
             let mut producer = queue.producer().ok();
             if let Some(producer) = &mut producer {
                 self.publish(DEAD, producer, LARGE);
             }
-            let _held = self.receive(DEFAULT, &consumer);
+            let consumer = queue.consumer().ok();
+            let held = consumer.as_ref();
+            let _held = held.map(|consumer| self.receive(DEFAULT, consumer));
             die()
         });
         let mut swept = queue.sweep();

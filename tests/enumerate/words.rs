@@ -69,6 +69,14 @@ impl<'g> Words<'g> {
         open.collect()
     }
 
+    /// A message is published, and the tail has not been raised beyond it.
+    pub fn tail_lags(&self) -> bool {
+        let tail = self.word(control::TAIL);
+        let slot = self.owned(self.geometry.slot(tail));
+        slot.slot_state() == Some(SlotState::Published)
+            && slot.laps_ahead_of(self.geometry.lap(tail)) == 0
+    }
+
     pub fn living(&self) -> Vec<OwnerId> {
         let ids = self.geometry.participant_ids();
         ids.filter(|&id| {

@@ -161,7 +161,7 @@ fn groups_come_and_go() {
 fn a_removed_groups_consumers_are_told() {
     let sandbox = Sandbox::with_queue(&[]);
     let consumer = sandbox.spawn(["consume", "q"]);
-    sandbox.await_participants(1);
+    sandbox.await_members(1);
     sandbox.ok(["group", "rm", "q", "default"]);
     consumer.wait().failed(1, "the group has been deleted");
 }

@@ -150,6 +150,11 @@ impl Sandbox {
     pub fn await_participants(&self, count: usize) {
         until(|| self.info()["participants"].as_array().unwrap().len() == count);
     }
+
+    /// Waits until so many processes consume in the only group. Attached is not joined yet.
+    pub fn await_members(&self, count: u64) {
+        until(|| self.info()["groups"][0]["members"] == count);
+    }
 }
 
 /// Waits for something to become true.
