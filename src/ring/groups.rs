@@ -257,6 +257,8 @@ impl Ring {
         for id in self.geo.group_ids() {
             self.reap_group(id);
         }
+        // Always: who freed a group may have died before it said so.
+        self.bump_generation();
     }
 
     /// Starts to delete a group; it gates until its last member has left. False: somebody else was quicker.

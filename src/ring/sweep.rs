@@ -60,8 +60,6 @@ impl Ring {
         self.word(control::BURIED).add(1, Ordering::Relaxed);
         self.leave(dead, found);
         self.reap_groups();
-        // It may have freed a group and not said so.
-        self.bump_generation();
         Swept {
             participants: 1,
             holes,
