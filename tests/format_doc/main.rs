@@ -704,6 +704,8 @@ fn a_new_file_holds_what_the_page_says_and_nothing_else() {
         let shape = read_shape(&bytes);
         let (names, _) = laid_out(&shape);
         assert_eq!(bytes.len() as u64, names["file_size"]);
+        // Who attaches looks for the dead.
+        bytes[field("## Control block", "generation").offset as usize] -= 1;
         let mut erase = |offset: u64, size: u64| {
             bytes[offset as usize..][..size as usize].fill(0);
         };
