@@ -328,8 +328,6 @@ impl Drop for Attachment {
             self.ring.wake_all(&Futex);
         } else {
             self.ring.leave(self.me, self.word);
-            // Ephemeral ones it made and never joined.
-            self.ring.reap_groups();
         }
         self.locks.unlock(LOCK_BASE + u64::from(self.me.0));
     }

@@ -25,7 +25,7 @@ use std::rc::Rc;
 use common::{MINUTE, watchdog};
 use enumerate::operations::Operation;
 use enumerate::{At, Place, Stage, die_at, dies, for_every_operation};
-use slipring::Queue;
+use slipring::{GroupOptions, Queue};
 
 /// What happens between the death and the sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +189,31 @@ fn nothing_is_lost_wherever_a_sweeper_dies_after_that() {
             format!("{pairs} pairs, {} different", differing + also),
         )
     });
+}
+
+/// Of a maker that dies while it leaves, after its entry is free, nothing tells that its group has nobody: whoever gets
+/// its number next would be taken for it. So its groups are disowned before.
+#[test]
+fn a_newcomer_is_not_taken_for_the_maker_whose_number_it_has() {
+    let dir = common::directory(common::Backing::Tmpfs);
+    for point in 0.. {
+        let path = dir.path().join(format!("queue-{point}"));
+        let options = Queue::options().capacity(4).default_group(false);
+        let queue = options.create(&path).unwrap();
+        let died = dies(|| {
+            let maker = Queue::open(&path).unwrap();
+            let options = GroupOptions::shared().ephemeral(true);
+            maker.create_group("ephemeral", options).unwrap();
+            die_at(point);
+            drop(maker);
+        });
+        let _newcomer = Queue::open(&path).unwrap();
+        queue.sweep();
+        assert_eq!(queue.groups().len(), 0, "point {point}");
+        if !died {
+            return;
+        }
+    }
 }
 
 /// Creating a queue makes no file before it is whole.

@@ -1,11 +1,12 @@
 //! `slipring-soak [--seconds N] [--seed N] [--directory PATH] [--plan]`: see the library of this package.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use slipring_soak::plan::{CREW, Epoch, Shape};
+use slipring_soak::plan::{CREW, Epoch, Role, Shape, Step};
 use slipring_soak::{clock, supervisor, worker};
 
 const USAGE: &str = "usage: slipring-soak [--seconds N] [--seed N] [--directory PATH] [--plan]
@@ -31,7 +32,7 @@ fn main() -> Result<ExitCode> {
     }
     let Arguments { settings, plan } = parse(arguments)?;
     if plan {
-        print_plan(&settings);
+        print_plan(&settings)?;
         return Ok(ExitCode::SUCCESS);
     }
     supervisor::run(&settings)
@@ -65,19 +66,17 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments> {
     Ok(Arguments { settings, plan })
 }
 
-fn print_plan(settings: &supervisor::Settings) {
-    println!("seed {}: {:?}", settings.seed, Shape::new(settings.seed));
+fn print_plan(settings: &supervisor::Settings) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let shape = Shape::new(settings.seed);
+    writeln!(out, "seed {}: {shape:?}", settings.seed)?;
     for (number, length) in (0..).zip(settings.epochs()) {
-        let epoch = Epoch::new(settings.seed, number, length);
-        println!(
-            "epoch {number}, {length} ms, sole producers: {}",
-            epoch.sole
-        );
-        for step in epoch.steps {
-            let role = CREW
-                .get(step.place)
-                .map_or_else(String::new, ToString::to_string);
-            println!("  {:6} ms  {} {role}: {:?}", step.at, step.place, step.act);
+        let Epoch { sole, steps } = Epoch::new(settings.seed, number, length);
+        writeln!(out, "epoch {number}, {length} ms, sole producers: {sole}")?;
+        for Step { at, place, act } in steps {
+            let role = CREW.get(place).map_or_else(String::new, Role::to_string);
+            writeln!(out, "  {at:6} ms  {place} {role}: {act:?}")?;
         }
     }
+    Ok(())
 }

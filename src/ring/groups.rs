@@ -252,6 +252,20 @@ impl Ring {
         }
     }
 
+    /// Nothing is kept for `maker` any more, which leaves: whoever gets its number next would be taken for it.
+    pub(super) fn disown_groups(&self, maker: OwnerId) {
+        for id in self.geo.group_ids() {
+            let found = self.group_state(id);
+            if found.entry_state() == Some(EntryState::Live)
+                && found.owner() == maker
+                && self.is_ephemeral(id)
+            {
+                self.note_joined(id);
+                self.reap_group(id);
+            }
+        }
+    }
+
     /// The same for all groups, and producers look at the table anew: whoever should have done it may have died.
     pub fn reap_groups(&self) {
         for id in self.geo.group_ids() {

@@ -38,6 +38,7 @@ impl Ring {
             // ORDERING: Release; stands before the entry is free.
             self.participant_word(id, field).store(0, Ordering::Release);
         }
+        self.disown_groups(id);
         let free = found.with_state(EntryState::Free);
         // ORDERING: Release; pairs with join's Acquire; no word names the participant any more (I7).
         let _other = self.participant_word(id, participant::STATE).replace(

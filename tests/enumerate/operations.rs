@@ -82,7 +82,8 @@ pub static OPERATIONS: &[Operation] = &[
     operation("attach", Both, 18, attach),
     among_the_dead(operation("attach beside the dead", Both, 98, attach_beside_dead)),
     among_the_dead(operation("attach to a table full of the dead", Both, 135, attach_when_full)),
-    operation("detach", Both, 43, detach),
+    operation("detach", Both, 25, detach),
+    operation("detach the maker of a group", Both, 27, detach_maker),
     operation("detach with leaked deliveries", Shared, 46, detach_leaking_deliveries),
     operation("detach with a leaked loan", Both, 50, detach_leaking_loan),
     making_groups(among_the_dead(operation("create a shared group", Both, 115, create_latest))),
@@ -392,10 +393,16 @@ fn detach(s: &Rc<Stage>) {
     let mut producer = queue.producer().unwrap();
     assert!(s.publish(VICTIM, &mut producer, INLINE));
     let consumers = [DEFAULT, LOG].map(|group| queue.group(group).unwrap().consumer().unwrap());
-    // Nobody has joined it, so it goes with its maker.
+    s.numbered(|| drop((consumers, producer, queue)));
+}
+
+/// Nobody has joined the group it made, so that goes with it.
+fn detach_maker(s: &Rc<Stage>) {
+    let queue = prepare(s);
     let options = GroupOptions::shared().ephemeral(true);
     drop(queue.create_group("ephemeral", options).unwrap());
-    s.numbered(|| drop((consumers, producer, queue)));
+    s.go_on();
+    s.numbered(|| drop(queue));
 }
 
 fn detach_leaking_deliveries(s: &Rc<Stage>) {

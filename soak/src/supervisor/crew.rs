@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
+use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::check::{End, Journal};
@@ -212,6 +214,17 @@ impl Gone {
         }
         journals
     }
+}
+
+/// Makes this process the parent of orphans: not every machine has somebody else who buries them.
+pub fn adopt_orphans() -> Result<()> {
+    set_child_subreaper(true).context("adopting orphans")
+}
+
+/// Buries the children of dead workers, when there are no workers.
+pub fn bury_orphans() {
+    let ended = || waitpid(None, Some(WaitPidFlag::WNOHANG));
+    while ended().is_ok_and(|status| status != WaitStatus::StillAlive) {}
 }
 
 /// Reads a pipe to its end. A last line that is not whole was never said.

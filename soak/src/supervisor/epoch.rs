@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use slipring::Inspector;
 
-use super::crew::{Gone, Running};
+use super::crew::{self, Gone, Running};
 use super::{Outcome, Totals};
 use crate::check::{self, History, Rule, Sample, Violation};
 use crate::clock;
@@ -41,6 +41,7 @@ struct Stage<'r> {
     due: Vec<(u64, Due)>,
     samples: Vec<Sample>,
     sampled: Instant,
+    ticked: Instant,
     trouble: Vec<String>,
 }
 
@@ -65,6 +66,7 @@ pub fn run(
         due: Vec::new(),
         samples: Vec::new(),
         sampled: Instant::now(),
+        ticked: Instant::now(),
         trouble: Vec::new(),
     };
     for (place, role) in CREW.into_iter().enumerate() {
@@ -96,6 +98,7 @@ impl Stage<'_> {
 
     fn chaos(&mut self, steps: &[Step], length: u64) -> Result<()> {
         let began = Instant::now();
+        self.ticked = began;
         let mut steps = steps.iter().peekable();
         loop {
             let now = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -110,8 +113,14 @@ impl Stage<'_> {
                 self.due.push((now, Due::Start { place }));
             }
             self.look();
-            std::thread::sleep(TICK);
+            self.tick();
         }
+    }
+
+    fn tick(&mut self) {
+        std::thread::sleep(TICK);
+        self.totals.longest_tick = self.totals.longest_tick.max(self.ticked.elapsed());
+        self.ticked = Instant::now();
     }
 
     fn act(&mut self, step: Step, now: u64) -> Result<()> {
@@ -261,6 +270,7 @@ impl Stage<'_> {
 
     fn wait(&mut self, what: &str, done: impl Fn(&Self) -> bool) -> Result<()> {
         let began = Instant::now();
+        self.ticked = began;
         loop {
             self.reap()?;
             if !self.trouble.is_empty() || done(self) {
@@ -276,7 +286,7 @@ impl Stage<'_> {
                 return Ok(());
             }
             self.look();
-            std::thread::sleep(TICK);
+            self.tick();
         }
     }
 
@@ -285,6 +295,7 @@ impl Stage<'_> {
         for running in self.crew.iter_mut().filter_map(Option::take) {
             self.gone.push(running.kill()?);
         }
+        crew::bury_orphans();
         for gone in &self.gone {
             let silence = gone.longest_silence();
             if silence.0 > self.totals.longest_silence.0 {

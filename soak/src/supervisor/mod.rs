@@ -56,6 +56,8 @@ struct Totals {
     records: u64,
     /// The longest time, in ns, in which a running worker said nothing, and which.
     longest_silence: (u64, String),
+    /// The longest turn of the supervisor, which has little to do: how long the machine gave it no time.
+    longest_tick: Duration,
 }
 
 /// What came of an epoch.
@@ -72,6 +74,7 @@ struct Outcome {
 pub fn run(settings: &Settings) -> Result<ExitCode> {
     let Settings { seed, .. } = *settings;
     let shape = Shape::new(seed);
+    crew::adopt_orphans()?;
     let directory = settings
         .directory
         .join(format!("slipring-soak-{}", std::process::id()));

@@ -47,9 +47,10 @@ pub(super) fn summary(totals: &Totals) {
     );
     let (silent, who) = &totals.longest_silence;
     println!(
-        "longest, pauses of others included: silence of a running worker {:?} ({who}); standstill of a group {:?}",
+        "longest, pauses of others included: silence of a running worker {:?} ({who}); standstill of a group {:?}; turn of the supervisor {:?}",
         Duration::from_nanos(*silent),
-        Duration::from_nanos(standstill)
+        Duration::from_nanos(standstill),
+        totals.longest_tick
     );
     println!("every promise held");
 }
