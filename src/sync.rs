@@ -5,9 +5,22 @@
 #[cfg(not(slipring_loom))]
 pub use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 #[cfg(slipring_loom)]
-pub use loom::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+pub use loom::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 #[cfg(not(slipring_loom))]
 pub use core::hint::spin_loop;
 #[cfg(slipring_loom)]
 pub use loom::thread::yield_now as spin_loop;
+
+#[cfg(slipring_loom)]
+mod weaken;
+#[cfg(slipring_loom)]
+pub use weaken::{fence, order};
+
+/// The ordering as given.
+#[cfg(not(slipring_loom))]
+#[inline(always)]
+#[must_use]
+pub fn order(ordering: Ordering) -> Ordering {
+    ordering
+}

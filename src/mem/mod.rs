@@ -26,7 +26,7 @@ pub use model::Mem;
 #[cfg(not(slipring_loom))]
 pub use raw::{Loan, Mem};
 
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, order};
 
 /// An atomic 64-bit word of the queue.
 #[derive(Clone, Copy, Debug)]
@@ -50,52 +50,59 @@ impl Word<'_> {
 
     /// Reads it.
     #[inline]
+    #[cfg_attr(slipring_loom, track_caller)]
     pub fn load(self, ordering: Ordering) -> u64 {
-        self.touch().word.load(ordering)
+        self.touch().word.load(order(ordering))
     }
 
     /// Writes it.
     #[inline]
+    #[cfg_attr(slipring_loom, track_caller)]
     pub fn store(self, value: u64, ordering: Ordering) {
-        self.touch().word.store(value, ordering);
+        self.touch().word.store(value, order(ordering));
     }
 
     /// Writes it, returning what was there.
     #[inline]
+    #[cfg_attr(slipring_loom, track_caller)]
     pub fn swap(self, value: u64, ordering: Ordering) -> u64 {
-        self.touch().word.swap(value, ordering)
+        self.touch().word.swap(value, order(ordering))
     }
 
     /// Replaces `current` by `new`; true if it did.
     #[inline]
+    #[cfg_attr(slipring_loom, track_caller)]
     #[must_use = "a lost race has to be dealt with"]
     pub fn replace(self, current: u64, new: u64, success: Ordering) -> bool {
         self.touch()
             .word
-            .compare_exchange(current, new, success, Ordering::Relaxed)
+            .compare_exchange(current, new, order(success), Ordering::Relaxed)
             .is_ok()
     }
 
     /// Replaces `current` by `new`; what was there instead, if it did not.
     #[inline]
+    #[cfg_attr(slipring_loom, track_caller)]
     pub fn exchange(self, current: u64, new: u64, success: Ordering) -> Result<u64, u64> {
         self.touch()
             .word
-            .compare_exchange(current, new, success, Ordering::Acquire)
+            .compare_exchange(current, new, order(success), Ordering::Acquire)
     }
 
     /// Raises it to at least `value`. A loop of CASes rather than `fetch_max`: what is high enough already is not written,
     /// and ThreadSanitizer does not know `fetch_max`.
     #[inline]
+    #[cfg_attr(slipring_loom, track_caller)]
     pub fn raise(self, value: u64, ordering: Ordering) {
         let mut found = self.load(Ordering::Relaxed);
         // Bound: each failure is another's raise.
         while found < value {
-            match self
-                .touch()
-                .word
-                .compare_exchange(found, value, ordering, Ordering::Relaxed)
-            {
+            match self.touch().word.compare_exchange(
+                found,
+                value,
+                order(ordering),
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return,
                 Err(now) => found = now,
             }
@@ -104,20 +111,23 @@ impl Word<'_> {
 
     /// Adds to it; returns what was there.
     #[inline]
+    #[cfg_attr(slipring_loom, track_caller)]
     pub fn add(self, value: u64, ordering: Ordering) -> u64 {
-        self.touch().word.fetch_add(value, ordering)
+        self.touch().word.fetch_add(value, order(ordering))
     }
 
     /// Sets bits; returns what was there.
     #[inline]
+    #[cfg_attr(slipring_loom, track_caller)]
     pub fn set(self, bits: u64, ordering: Ordering) -> u64 {
-        self.touch().word.fetch_or(bits, ordering)
+        self.touch().word.fetch_or(bits, order(ordering))
     }
 
     /// Clears bits; returns what was there.
     #[inline]
+    #[cfg_attr(slipring_loom, track_caller)]
     pub fn clear(self, bits: u64, ordering: Ordering) -> u64 {
-        self.touch().word.fetch_and(!bits, ordering)
+        self.touch().word.fetch_and(!bits, order(ordering))
     }
 }
 
@@ -128,15 +138,17 @@ pub struct Event<'a>(&'a AtomicU32);
 impl<'a> Event<'a> {
     /// Reads it.
     #[inline]
+    #[cfg_attr(slipring_loom, track_caller)]
     #[must_use]
     pub fn load(self, ordering: Ordering) -> u32 {
-        fault::event(self.0).load(ordering)
+        fault::event(self.0).load(order(ordering))
     }
 
     /// Adds one, so that nobody who read it before falls asleep.
     #[inline]
+    #[cfg_attr(slipring_loom, track_caller)]
     pub fn bump(self, ordering: Ordering) {
-        fault::event(self.0).fetch_add(1, ordering);
+        fault::event(self.0).fetch_add(1, order(ordering));
     }
 
     /// The word itself, for the kernel.

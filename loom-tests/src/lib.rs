@@ -1,1 +1,0 @@
-//! Nothing: the models are in `tests/`.
