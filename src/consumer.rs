@@ -17,6 +17,9 @@ use crate::ring::{Channel, Claimer, Cursor, Damage, Effort, Handed, Ring, Settle
 use crate::sync::Ordering;
 use crate::wait::{Attempt, Deadline, WaitStrategy, Waitable, wait};
 
+/// Attempts in vain, of those that do not wait, between two searches for what was given back without a word.
+const VAIN_PER_SEARCH: u32 = 32 * VAIN_PER_PROBE;
+
 /// Receives the messages of a group. It can be sent to another thread, not shared with one; a [`Delivery`] stays. Made by [`Queue::consumer`](crate::Queue::consumer) or
 /// [`Group::consumer`](crate::Group::consumer); each thread has its own.
 ///
@@ -143,6 +146,12 @@ impl Consumer {
         let vain = self.vain.get().wrapping_add(1);
         self.vain.set(vain);
         if vain.is_multiple_of(VAIN_PER_PROBE) {
+            // Who gave something back may be paused before it says so.
+            if vain.is_multiple_of(VAIN_PER_SEARCH)
+                && let Mode::Shared(_) = &*self.mode.borrow()
+            {
+                self.ring().look_again(self.group);
+            }
             self.attachment.look_around(self.suspect());
         }
     }

@@ -239,10 +239,12 @@ impl Group {
     }
 
     /// Gives a parked message back to the group, as if it had never been delivered. In an exclusive group what was handed
-    /// over after it and not acked comes again too.
+    /// over after it and not acked comes again too. In a group with an ack time-out its count goes on, and it is delivered
+    /// once more.
     ///
     /// # Errors
-    /// [`GroupError::NotDead`] if it is not parked in this group; `NotFound` if the group is gone.
+    /// [`GroupError::NotDead`] if it is not parked in this group, or has been delivered 255 times in one with an ack
+    /// time-out; `NotFound` if the group is gone.
     pub fn retry(&self, sequence: u64) -> Result<(), GroupError> {
         self.decide(sequence, true)
     }

@@ -91,6 +91,8 @@ impl GroupOptions {
     /// Shared groups: how long a claim lasts, 1 ms to 2^40 ms; default: as long as its process lives. Then it goes to
     /// another consumer, which takes up to about 100 ms to be noticed, and the late ack fails with
     /// [`AckError::Stale`](crate::AckError::Stale). [`Delivery::extend`](crate::Delivery::extend) prolongs it.
+    /// As whoever takes it has to be told from who had it, no delivery is taken back in such a group: a release counts as
+    /// one, the count goes on after [`Group::retry`], which gives a message one more delivery, and 254 are the most.
     /// Messages of such a group are copied out, one allocation each, since the queue may overwrite what a late consumer
     /// still looks at.
     pub fn ack_timeout(self, timeout: Duration) -> Self {

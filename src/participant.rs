@@ -203,7 +203,25 @@ impl Attachment {
     /// Sweeps every dead participant.
     pub fn sweep(&self) -> Swept {
         let _one_at_a_time = locked(&self.admin);
-        sweep_dead(&self.ring, &self.locks, Some(self.me))
+        self.sweep_alone()
+    }
+
+    /// The same, by the one thread of this process that is at it: the dead, then the leases that have ended.
+    fn sweep_alone(&self) -> Swept {
+        let swept = sweep_dead(&self.ring, &self.locks, Some(self.me));
+        let now = sys::monotonic_ms();
+        let mut expired = 0;
+        for id in self.ring.geometry().group_ids() {
+            // As a member, so that the group is not made anew meanwhile; whether it has leases is looked up again then.
+            if self.ring.has_leases(id) && self.join_group(id) {
+                expired += self.ring.expire(id, now);
+                self.leave_group(id);
+            }
+        }
+        if expired > 0 {
+            self.ring.wake_all(&Futex);
+        }
+        swept
     }
 
     /// What a process that waits does for all: now and then, one of those waiting looks for the dead.
@@ -216,7 +234,7 @@ impl Attachment {
         if now.wrapping_sub(last) >= PROBE_EVERY_MS && word.replace(last, now, Ordering::Relaxed) {
             // Whoever is at it in this process does it for us.
             if let Ok(_one_at_a_time) = self.admin.try_lock() {
-                sweep_dead(&self.ring, &self.locks, Some(self.me));
+                self.sweep_alone();
             }
         }
     }
@@ -362,13 +380,7 @@ fn sweep_dead(ring: &Ring, locks: &Locks, me: Option<OwnerId>) -> Swept {
     }
     // Not only those of the dead found now: a sweeper may have died as well.
     ring.reap_groups();
-    let now = sys::monotonic_ms();
-    let expired: u64 = ring
-        .geometry()
-        .group_ids()
-        .map(|id| ring.expire(id, now))
-        .sum();
-    if total != Swept::default() || expired > 0 {
+    if total != Swept::default() {
         ring.wake_all(&Futex);
     }
     total

@@ -17,7 +17,9 @@ impl Consumer {
     /// Makes a guard of an opened claim. `None`: it was not to be handed over, or has been lost meanwhile.
     #[inline]
     pub(crate) fn deliver(&self, handed: Handed) -> Option<Result<Delivery<'_>, ClaimError>> {
-        let Claim { sequence, attempt } = handed.claim;
+        let Claim {
+            sequence, attempt, ..
+        } = handed.claim;
         if self.terms.ack_timeout_ms > 0 || attempt > self.last_attempt {
             return self.deliver_or_bury(handed);
         }
@@ -53,7 +55,7 @@ impl Consumer {
             Ok(received) => received?,
             Err(damage) => return Some(Err(self.skip(handed, damage))),
         };
-        if handed.claim.attempt > self.last_attempt {
+        if handed.claim.attempt > self.last_attempt && !handed.claim.again {
             let deliveries = self.terms.max_deliveries;
             let _lost = self.bury(handed, &received, deliveries, Cause::TooManyDeliveries, "");
             return None;

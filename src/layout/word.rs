@@ -189,7 +189,8 @@ impl OwnedWord {
 /// | `Opened` | the handler has it; the attempt counts | the owner's CAS to `Done`, `Dead` or `Ready`; a sweeper's to `Ready` |
 /// | `Ready` | given back; goes out before newer ones | a consumer's CAS to `Claimed` or `Opened` |
 /// | `Done` | acked, dead-lettered, or skipped | the next lap |
-/// | `Dead` | parked: not given out any more, not gone either; the owner says why | a person's CAS to `Ready` or `Done` |
+/// | `Dead` | parked: not given out any more, not gone either; the owner says why | a person's CAS to `Ready`, `Again` or `Done` |
+/// | `Again` | as `Ready`, and handed over once more however often it has been (groups with leases) | as `Ready` |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ClaimState {
@@ -205,6 +206,8 @@ pub enum ClaimState {
     Done = 4,
     /// Parked until somebody decides.
     Dead = 5,
+    /// Given back by that decision, in a group with leases: its count goes on.
+    Again = 6,
 }
 
 /// `{ lap:40, attempt:8, owner:12, state:4 }`.
@@ -256,6 +259,7 @@ impl ClaimWord {
             3 => Some(ClaimState::Ready),
             4 => Some(ClaimState::Done),
             5 => Some(ClaimState::Dead),
+            6 => Some(ClaimState::Again),
             _ => None,
         }
     }

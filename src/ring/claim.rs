@@ -48,6 +48,8 @@ pub struct Claim {
     pub sequence: u64,
     /// Hand-overs counted in the claim word.
     pub attempt: u8,
+    /// Somebody has decided that it is handed over once more, however often it has been.
+    pub again: bool,
 }
 
 impl Ring {
@@ -128,7 +130,7 @@ impl Ring {
                     let claim =
                         ClaimWord(self.claim_word(c.group, sequence).load(Ordering::Acquire));
                     match claim.state_in(self.geo.lap(sequence)) {
-                        Some(ClaimState::Ready) => {
+                        Some(ClaimState::Ready | ClaimState::Again) => {
                             if let Some(claim) = self.take(c, sequence, open) {
                                 // Whatever was given back below meanwhile has moved the version.
                                 // ORDERING: Release; pairs with the load above. Hint only.
@@ -248,13 +250,15 @@ impl Ring {
         let word = self.claim_word(c.group, sequence);
         // ORDERING: Acquire; pairs with settle's Release; the attempts so far.
         let found = ClaimWord(word.load(Ordering::Acquire));
-        let before = match found.state_in(lap)? {
+        let state = found.state_in(lap)?;
+        let before = match state {
             ClaimState::Never => 0,
-            ClaimState::Ready => found.attempt(),
+            ClaimState::Ready | ClaimState::Again => found.attempt(),
             ClaimState::Claimed | ClaimState::Opened | ClaimState::Done | ClaimState::Dead => {
                 return None;
             }
         };
+        let again = state == ClaimState::Again;
         let (attempt, state) = if open {
             (before.saturating_add(1), ClaimState::Opened)
         } else {
@@ -264,7 +268,11 @@ impl Ring {
         // ORDERING: AcqRel; pairs with settle's Release, and with the sweep's Acquire, which then finds our name; model
         // claim_claim.
         word.replace(found.0, mine.0, Ordering::AcqRel)
-            .then_some(Claim { sequence, attempt })
+            .then_some(Claim {
+                sequence,
+                attempt,
+                again,
+            })
     }
 
     /// Hands over a message of a batch: from here on the attempt counts. `None`: somebody took us for dead.

@@ -64,7 +64,8 @@ impl Ring {
         // Bound: a lap; what is open is above the floor.
         for sequence in (settled..opened.min(settled + self.geo.capacity())).rev() {
             let (attempts, state) = self.noted(id, sequence);
-            // `Opened` is already counted, by a successor that died between this and lowering OPENED.
+            // `Opened` is already counted, by a successor that died between this and lowering OPENED; or was parked, and given
+            // back.
             if matches!(state, ClaimState::Never | ClaimState::Ready) {
                 let counted = attempts.saturating_add(1);
                 self.note(id, owner, sequence, counted, ClaimState::Opened);
@@ -164,7 +165,7 @@ impl Ring {
             match self.noted(c.group, sequence).1 {
                 ClaimState::Dead => c.parked.push(sequence),
                 ClaimState::Done if sequence == c.settled => self.settle_until(c, sequence + 1),
-                ClaimState::Ready if sequence < c.position => self.rewind(c, sequence, 0),
+                ClaimState::Opened if sequence < c.position => self.rewind(c, sequence, 0),
                 _ => {}
             }
         }
@@ -191,6 +192,7 @@ impl Ring {
         c.held.insert(at, sequence);
         Handed {
             claim: Claim {
+                again: false,
                 sequence,
                 attempt: attempts.saturating_add(1),
             },
@@ -217,7 +219,9 @@ impl Ring {
     pub fn cursor_end(&self, c: &mut Cursor, handed: Handed, how: Option<Settle>) -> bool {
         let valid = self.cursor_valid(c, handed);
         self.unhold(c, handed);
-        let Claim { sequence, attempt } = handed.claim;
+        let Claim {
+            sequence, attempt, ..
+        } = handed.claim;
         match how.filter(|_| valid) {
             Some(Settle::Ack) if sequence == c.settled => self.settle_until(c, sequence + 1),
             Some(Settle::Ack) => {

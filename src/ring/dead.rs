@@ -72,21 +72,27 @@ impl Ring {
 
     /// All messages parked in this group, oldest first.
     pub fn dead(&self, id: GroupId) -> impl Iterator<Item = DeadWord> {
-        let floor = self.floor(id);
+        let floor = self.oldest_open(id);
         (floor..floor.saturating_add(self.geo.capacity()))
             .filter_map(move |sequence| self.dead_at(id, sequence))
             .filter(|dead| self.load_slot(dead.sequence).1 == SlotView::Published)
     }
 
-    /// Gives a parked message back, as if never handed over, or discards it. False: somebody else was quicker. The caller
-    /// is a member of the group, and wakes whoever waits.
+    /// Gives a parked message back, as if never handed over, or discards it. False: somebody else was quicker, or it has
+    /// been claimed too often to be told from what it was. The caller is a member of the group, and wakes whoever waits.
     #[must_use = "another may have decided"]
     pub fn decide(&self, id: GroupId, dead: DeadWord, again: bool) -> bool {
         let lap = self.geo.lap(dead.sequence);
-        let (attempt, state) = if again {
-            (0, ClaimState::Ready)
-        } else {
-            (dead.attempt, ClaimState::Done)
+        let leases = self.has_leases(id);
+        if again && leases && dead.attempt == u8::MAX {
+            return false;
+        }
+        let (attempt, state) = match again {
+            false => (dead.attempt, ClaimState::Done),
+            true if leases => (dead.attempt, ClaimState::Again),
+            // Counted, by nobody: it is not a hand-over of the range that a successor counts (`cursor.rs`).
+            true if self.is_exclusive(id) => (0, ClaimState::Opened),
+            true => (0, ClaimState::Ready),
         };
         let decided = ClaimWord::new(lap, attempt, OwnerId(0), state);
         // ORDERING: SeqCst; as in settle, against sleeping consumers and producers.

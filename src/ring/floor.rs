@@ -19,6 +19,13 @@ impl Ring {
             .min(SEQUENCE_MAX)
     }
 
+    /// The same for searches: FLOOR is noted by consumers only, and may be as old as the last of them. What has been taken
+    /// for a later lap was settled in every group (I1).
+    pub(super) fn oldest_open(&self, id: GroupId) -> u64 {
+        let lap_below = self.tail_hint().saturating_sub(self.geo.capacity());
+        self.floor(id).max(lap_below)
+    }
+
     /// Where the floor of a shared group could be, looking from `from`, at or below it.
     pub fn settled_until(&self, id: GroupId, from: u64) -> u64 {
         let mut reached = from;
@@ -34,7 +41,7 @@ impl Ring {
     /// Moves the floor of a shared group over all that is settled. Only its members may: a producer that is paused in
     /// here could raise the floor of another group, made meanwhile in the same entry.
     pub fn raise_floor(&self, id: GroupId) -> u64 {
-        let floor = self.floor(id);
+        let floor = self.oldest_open(id);
         let reached = self.settled_until(id, floor);
         if reached > floor {
             // ORDERING: AcqRel; pairs with floor's Acquire; passes on what the Acquire loads of is_settled saw.
@@ -58,7 +65,11 @@ impl Ring {
                 )
             }
             Some(
-                ClaimState::Claimed | ClaimState::Opened | ClaimState::Ready | ClaimState::Dead,
+                ClaimState::Claimed
+                | ClaimState::Opened
+                | ClaimState::Ready
+                | ClaimState::Dead
+                | ClaimState::Again,
             ) => false,
         }
     }

@@ -38,10 +38,11 @@ impl Terms {
     /// The attempt from which on a message is not handed over any more.
     #[must_use]
     pub fn last_attempt(&self) -> u8 {
-        if self.max_deliveries == 0 {
-            u8::MAX
-        } else {
-            self.max_deliveries
+        match self.max_deliveries {
+            // The count stays at 255, and a claim counted twice could not be told from the one before (`lease.rs`).
+            0 if self.ack_timeout_ms > 0 => u8::MAX - 1,
+            0 => u8::MAX,
+            most => most,
         }
     }
 }
@@ -134,7 +135,7 @@ impl Ring {
         let latest = self.true_tail();
         let (shared, exclusive) = self.gating();
         let shared = GroupId::in_mask(shared & !id.bit())
-            .map(|other| self.settled_until(other, self.floor(other)));
+            .map(|other| self.settled_until(other, self.oldest_open(other)));
         let exclusive = GroupId::in_mask(exclusive & !id.bit()).map(|other| self.floor(other));
         let earliest = shared.chain(exclusive).min().unwrap_or(latest);
         let chosen = match start {
@@ -164,9 +165,7 @@ impl Ring {
         };
         for sequence in 0..self.geo.capacity() {
             set(self.geo.claim(id, sequence), 0);
-            if terms.ack_timeout_ms > 0 {
-                set(self.geo.lease(id, sequence), 0);
-            }
+            set(self.geo.lease(id, sequence), 0);
         }
         let flags = if terms.exclusive { EXCLUSIVE } else { 0 }
             | if terms.ephemeral { EPHEMERAL } else { 0 };

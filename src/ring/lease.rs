@@ -6,6 +6,13 @@
 //! another claim was not written yet, since its owner is between its two steps, or paused there; who finds that starts
 //! the lease for it. Extending and ending compete for the lease word, so an extension that succeeded holds.
 //!
+//! Ending a lease takes two steps, and who ends it may be paused between them for as long as it likes. So within a lap a
+//! claim word never comes back once it has been `Opened`: here no attempt is taken back, not by a release, not by a
+//! decision on a parked message, and none is counted twice (`Terms::last_attempt`). By that a late ack, too, is told from
+//! that of a later claim. `Claimed` may come back; nobody looks at such a message yet, and its owner finds out.
+//!
+//! Only members end leases: they keep the group from being made anew under them.
+//!
 //! A revoked owner may still be looking at the message when its bytes are overwritten. So consumers of such groups work
 //! on a copy, and believe it only if the claim stands after copying ([`Ring::still_holds`]).
 
@@ -21,6 +28,11 @@ const ENDED: u64 = 0;
 impl Ring {
     fn lease_word(&self, group: GroupId, sequence: u64) -> Word<'_> {
         self.word(self.geo.lease(group, sequence))
+    }
+
+    /// True for a group whose claims last until a deadline.
+    pub fn has_leases(&self, id: GroupId) -> bool {
+        self.terms(id).ack_timeout_ms > 0
     }
 
     fn signed(&self, owner: OwnerId, claim: Claim, state: ClaimState) -> ClaimWord {
@@ -41,11 +53,22 @@ impl Ring {
         } else {
             ClaimState::Claimed
         };
-        let lease = LeaseWord::new(deadline_ms, self.signed(owner, claim, state));
-        // ORDERING: Release; pairs with expire's Acquire. If we were paused since the claim, it may have ended already: then
-        // this speaks of no claim, and the claim word tells us.
-        self.lease_word(id, claim.sequence)
-            .store(lease.0, Ordering::Release);
+        let mine = self.signed(owner, claim, state);
+        let lease = LeaseWord::new(deadline_ms, mine);
+        let word = self.lease_word(id, claim.sequence);
+        // Bound: each failure is another process' step, and those that look take two each.
+        loop {
+            // ORDERING: Acquire; pairs with extend_lease's CAS; read before the claim, so that it is no later owner's.
+            let found = word.load(Ordering::Acquire);
+            // If we were paused since the claim, it may have ended, and the lease be another's.
+            // ORDERING: Acquire; pairs with expire's CAS on the claim.
+            if self.claim_word(id, claim.sequence).load(Ordering::Acquire) != mine.0
+                // ORDERING: AcqRel; pairs with expire's Acquire.
+                || word.replace(found, lease.0, Ordering::AcqRel)
+            {
+                return;
+            }
+        }
     }
 
     /// Moves the lease of an opened claim. False: it has ended, or the claim is no longer `owner`'s.
@@ -86,13 +109,13 @@ impl Ring {
             == self.signed(owner, claim, ClaimState::Opened).0
     }
 
-    /// Gives back every claim of a group whose lease has ended. Returns how many.
+    /// Gives back every claim of a group whose lease has ended. Returns how many. The caller is a member of the group.
     pub fn expire(&self, id: GroupId, now_ms: u64) -> u64 {
         let timeout = self.terms(id).ack_timeout_ms;
         if timeout == 0 {
             return 0;
         }
-        let floor = self.floor(id);
+        let floor = self.oldest_open(id);
         let tail = self
             .true_tail()
             .min(floor.saturating_add(self.geo.capacity()));
@@ -110,7 +133,7 @@ impl Ring {
     fn expire_one(&self, id: GroupId, sequence: u64, now_ms: u64, timeout: u64) -> bool {
         let word = self.claim_word(id, sequence);
         let lease_word = self.lease_word(id, sequence);
-        // ORDERING: Acquire; pairs with set_lease's Release.
+        // ORDERING: Acquire; pairs with begin_lease's CAS.
         let lease = LeaseWord(lease_word.load(Ordering::Acquire));
         // ORDERING: Acquire; pairs with take's Release; read after the lease, so an older lease cannot end a newer claim.
         let claim = ClaimWord(word.load(Ordering::Acquire));
@@ -142,7 +165,7 @@ impl Ring {
             }
             None => {
                 let begun = LeaseWord::new(now_ms.saturating_add(timeout), claim);
-                // ORDERING: AcqRel; as in set_lease.
+                // ORDERING: AcqRel; as in begin_lease.
                 let _its_owner_was_quicker = lease_word.replace(lease.0, begun.0, Ordering::AcqRel);
                 false
             }

@@ -43,8 +43,12 @@
 //!   Claimed(n, me) --CAS--> Ready(n)     batch dropped    Ready(n) --CAS--> Opened(n+1, me)   claimed again
 //!   Opened(n, me) --CAS--> Dead(n)       parked (`dead.rs`)   Dead(n) --CAS--> Ready(0) | Done   somebody decides
 //!   Opened(n, dead), Claimed(n, dead) --sweeper's CAS--> Ready(n)
-//!   Opened(n, slow), Claimed(n, slow) --anybody's CAS--> Ready(n)   past its deadline, in a group with leases (`lease.rs`)
+//!   Opened(n, slow), Claimed(n, slow) --a member's CAS--> Ready(n)   past its deadline, in a group with leases (`lease.rs`)
 //! ```
+//!
+//! In a group with leases no `Opened` word comes back in its lap, since somebody paused may still mean the earlier one: a
+//! release is a nack, and `Dead(n) -> Again(n)`, which is `Ready(n)` for once more whatever `n`. In an exclusive group
+//! `Dead(n) -> Opened(0)`, counted by nobody.
 //!
 //! Exclusive group: `OWNER { incarnation, participant, Free | Live }`; `FLOOR` is the cursor, stored by the owner after
 //! processing; `OPENED` is one past the highest sequence handed over. A successor turns `[FLOOR, OPENED)` into attempts
@@ -87,7 +91,7 @@
 //! | claim word | any consumer of the group | not claimed, or `Ready`, by CAS |
 //! | | its owner | `Claimed`, `Opened`, by CAS |
 //! | | a sweeper | the same of a dead owner, by CAS |
-//! | | anybody | the same, its lease marked as ended, by CAS |
+//! | | a member of the group | the same, its lease marked as ended, by CAS |
 //! | | a member of the group | `Dead`, by CAS, because a person says so |
 //! | | a producer of a lossy queue | the oldest, not claimed, `Ready` or `Dead`, by CAS to `Done` |
 //! | | an exclusive group's owner | attempts of what it takes over or gives back |

@@ -147,7 +147,7 @@ impl Ring {
     /// Counts how the messages of a shared group stand. A lap of loads; each was true at some moment of the scan.
     pub fn count_claims(&self, id: GroupId, tail: u64) -> ClaimCounts {
         let mut counts = ClaimCounts {
-            floor: self.settled_until(id, self.floor(id)),
+            floor: self.settled_until(id, self.oldest_open(id)),
             ..ClaimCounts::default()
         };
         let mut at_floor = true;
@@ -167,7 +167,10 @@ impl Ring {
                     counts.in_flight += 1;
                     false
                 }
-                (SlotView::Published, Some(ClaimState::Never | ClaimState::Ready)) => {
+                (
+                    SlotView::Published,
+                    Some(ClaimState::Never | ClaimState::Ready | ClaimState::Again),
+                ) => {
                     counts.ready += 1;
                     false
                 }
@@ -221,7 +224,7 @@ impl Ring {
         } else {
             tail
         };
-        let floor = self.floor(id);
+        let floor = self.oldest_open(id);
         let end = tail
             .min(opened)
             .min(floor.saturating_add(self.geo.capacity()));
@@ -235,11 +238,15 @@ impl Ring {
                 ClaimState::Never if exclusive => (active?, 1),
                 _ if exclusive => (active?, attempt.saturating_add(1)),
                 ClaimState::Claimed | ClaimState::Opened => (claim.owner(), attempt),
-                ClaimState::Never | ClaimState::Ready => return None,
+                ClaimState::Never | ClaimState::Ready | ClaimState::Again => return None,
             };
             let held = Held {
                 owner,
-                claim: Claim { sequence, attempt },
+                claim: Claim {
+                    sequence,
+                    attempt,
+                    again: false,
+                },
             };
             (self.load_slot(sequence).1 == SlotView::Published).then_some(held)
         })

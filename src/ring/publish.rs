@@ -236,7 +236,9 @@ impl Ring {
         let Some(known) = p.floors.get_mut(usize::from(id.0)) else {
             return 0;
         };
-        *known = self.settled_until(id, self.floor(id).max(*known));
+        // All below is taken, so a lap below that is settled everywhere (I1).
+        let settled = p.next.saturating_sub(self.geo.capacity());
+        *known = self.settled_until(id, self.floor(id).max(*known).max(settled));
         *known
     }
 
@@ -279,7 +281,7 @@ impl Ring {
         // ORDERING: Acquire; pairs with settle's Release; a giver-back's reads are over before we call it done.
         let claim = ClaimWord(word.load(Ordering::Acquire));
         match claim.state_in(lap) {
-            Some(ClaimState::Never | ClaimState::Ready | ClaimState::Dead) => {}
+            Some(ClaimState::Never | ClaimState::Ready | ClaimState::Dead | ClaimState::Again) => {}
             Some(ClaimState::Done) | None => return true,
             Some(ClaimState::Claimed | ClaimState::Opened) => return false,
         }

@@ -13,7 +13,7 @@ pub enum Settle {
     Ack,
     /// Given back; the attempt counts.
     Nack,
-    /// Given back as if never handed over.
+    /// Given back as if never handed over. In a group with leases it counts all the same (`lease.rs`).
     Release,
     /// Parked: not handed over any more, and kept until somebody decides.
     Park(Cause),
@@ -28,6 +28,7 @@ impl Ring {
         let (attempt, state) = match how {
             Settle::Ack => (claim.attempt, ClaimState::Done),
             Settle::Nack => (claim.attempt, ClaimState::Ready),
+            Settle::Release if self.has_leases(group) => (claim.attempt, ClaimState::Ready),
             Settle::Release => (claim.attempt.saturating_sub(1), ClaimState::Ready),
             Settle::Park(_) => (claim.attempt, ClaimState::Dead),
         };
@@ -52,7 +53,12 @@ impl Ring {
     pub fn unclaim(&self, group: GroupId, owner: OwnerId, claim: Claim) {
         let lap = self.geo.lap(claim.sequence);
         let claimed = ClaimWord::new(lap, claim.attempt, owner, ClaimState::Claimed);
-        let ready = ClaimWord::new(lap, claim.attempt, owner, ClaimState::Ready);
+        let state = if claim.again {
+            ClaimState::Again
+        } else {
+            ClaimState::Ready
+        };
+        let ready = ClaimWord::new(lap, claim.attempt, owner, state);
         // ORDERING: SeqCst; as in settle, against a sleeping consumer.
         if self
             .claim_word(group, claim.sequence)
