@@ -15,7 +15,7 @@ pub fn check(digest: &Digest, found: &mut Found) {
             }
             // With leases, one may have had it before another and said so after.
             let handed = if hold.group.lease().is_some() {
-                holds.iter().filter(|other| other.opened < hold.at).count() as u64
+                holds.iter().filter(|other| other.opened <= hold.at).count() as u64
             } else {
                 handed
             };
