@@ -41,11 +41,22 @@ impl Ring {
         } else {
             ClaimState::Claimed
         };
-        let lease = LeaseWord::new(deadline_ms, self.signed(owner, claim, state));
-        // ORDERING: Release; pairs with expire's Acquire. If we were paused since the claim, it may have ended already: then
-        // this speaks of no claim, and the claim word tells us.
-        self.lease_word(id, claim.sequence)
-            .store(lease.0, Ordering::Release);
+        let mine = self.signed(owner, claim, state);
+        let lease = LeaseWord::new(deadline_ms, mine);
+        let word = self.lease_word(id, claim.sequence);
+        // Bound: each failure is another process' step, and those that look take two each.
+        loop {
+            // ORDERING: Acquire; pairs with extend_lease's CAS; read before the claim, so that it is no later owner's.
+            let found = word.load(Ordering::Acquire);
+            // If we were paused since the claim, it may have ended, and the lease be another's.
+            // ORDERING: Acquire; pairs with expire's CAS on the claim.
+            if self.claim_word(id, claim.sequence).load(Ordering::Acquire) != mine.0
+                // ORDERING: AcqRel; pairs with expire's Acquire.
+                || word.replace(found, lease.0, Ordering::AcqRel)
+            {
+                return;
+            }
+        }
     }
 
     /// Moves the lease of an opened claim. False: it has ended, or the claim is no longer `owner`'s.
