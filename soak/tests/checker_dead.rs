@@ -218,6 +218,13 @@ fn two_ends_of_a_message_are_found() {
     assert!(of(4, &format!("{acked}{LETTER}")).contains(&Rule::OneEnd));
 }
 
+#[test]
+fn what_a_forked_child_says_is_not_its_parents_time() {
+    let story = both(200, 210, 0, ACK);
+    let forked = story.replacen("101 received", "105 forked\n101 received", 1);
+    assert_eq!(of(8, &forked), []);
+}
+
 /// Two consumers have message 5 of group 8, the second one after `second` ms; the first one ends it after `first` ms.
 fn both(second: u64, first: u64, held: u64, how: u64) -> String {
     let [came, end] = [second * 1_000_000, first * 1_000_000];

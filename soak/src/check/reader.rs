@@ -63,7 +63,10 @@ impl<'d> Reader<'d> {
         let journal = self.journal;
         for record in &journal.records {
             self.event(record.at, &record.event, found);
-            self.last = record.at;
+            // A forked child says one thing, in its own time.
+            if record.event != Event::Forked {
+                self.last = record.at;
+            }
         }
         self.finish();
     }
