@@ -17,10 +17,11 @@ mod common;
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use common::{Backing, MINUTE, directory, spawn_child, watchdog};
 use slipring::mem::fault;
-use slipring::{FullPolicy, GroupError, GroupOptions, Queue, Start};
+use slipring::{ClaimError, FullPolicy, GroupError, GroupOptions, Queue, Start};
 
 /// Runs `other` at access number `point` of this thread.
 fn at(point: u64, other: impl FnOnce() + 'static) {
@@ -166,6 +167,43 @@ fn a_lossy_queue_that_was_read_meanwhile_is_not_full() {
         point < total
     });
     assert!(points > 20, "{points}");
+}
+
+/// A consumer paused between its claim and the beginning of its lease, until another had the message, wrote its lease over
+/// the other's: the extension that had been granted was forgotten.
+#[test]
+fn a_consumer_paused_while_claiming_leaves_anothers_lease_alone() {
+    let _watchdog = watchdog("leases", 2 * MINUTE);
+    let taken = Rc::new(Cell::new(0));
+    let points = at_every_point(|point| {
+        let queue = for_ever(Queue::options().capacity(4).in_memory().unwrap());
+        let timeout = Duration::from_millis(5);
+        let options = GroupOptions::shared().ack_timeout(timeout);
+        let group = queue.create_group("jobs", options).unwrap();
+        let [paused, other, third] = [(); 3].map(|()| &*for_ever(group.consumer().unwrap()));
+        queue.producer().unwrap().publish("job").unwrap();
+        let extended = Rc::new(Cell::new(None));
+        at(point, {
+            let extended = Rc::clone(&extended);
+            move || {
+                if let Ok(delivery) = other.recv_timeout(Duration::from_millis(300)) {
+                    delivery.extend(MINUTE).unwrap();
+                    extended.set(Some(delivery));
+                }
+            }
+        });
+        let late = paused.try_recv();
+        let total = fault::remove();
+        if let Some(delivery) = extended.take() {
+            taken.set(taken.get() + u64::from(delivery.delivery_count() > 1));
+            let stolen = third.recv_timeout(Duration::from_millis(120));
+            assert_eq!(stolen.err(), Some(ClaimError::TimedOut), "point {point}");
+            delivery.ack().unwrap();
+        }
+        drop(late);
+        point < total
+    });
+    assert!(points > 5 && taken.get() > 1, "{points}");
 }
 
 /// A group being made by another process was reported as being deleted.

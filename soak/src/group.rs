@@ -1,8 +1,9 @@
-//! The groups of a run: three that are there from the start, and passing ones that workers add and remove.
+//! The groups of a run: some that are there from the start, and passing ones that workers add and remove.
 //!
-//! A kind of group with promises of its own (a limit of deliveries with a queue for dead letters, a lease) gets a row in
-//! [`PERMANENT`] and in [`Group::options`], and its exceptions in `check`: a lease in `check::claims`, a message that
-//! ends elsewhere in `check::publish`.
+//! What a kind of group promises beyond the others is a function here ([`Group::limit`], [`Group::lease`]); `check` asks
+//! them, and [`Group::options`] makes the group so.
+
+use std::time::Duration;
 
 use slipring::GroupOptions;
 
@@ -11,11 +12,24 @@ use slipring::GroupOptions;
 pub struct Group(pub u64);
 
 /// The permanent groups with their names.
-pub const PERMANENT: [(Group, &str); 3] = [
+pub const PERMANENT: [(Group, &str); 6] = [
     (Group(0), slipring::DEFAULT_GROUP),
     (Group(1), "log"),
     (Group(2), "second"),
+    (LIMITED, "limited"),
+    (PARKING, "parking"),
+    (LEASED, "leased"),
 ];
+
+/// Few deliveries; what is dead goes to a queue of its own.
+pub const LIMITED: Group = Group(4);
+/// Few deliveries; what is dead is parked.
+pub const PARKING: Group = Group(6);
+/// Claims last for a while only. Also with a limit, and the same queue for the dead.
+pub const LEASED: Group = Group(8);
+
+/// The queue of the dead, a file beside the other.
+pub const DEAD_QUEUE: &str = "dead";
 
 const FIRST_PASSING: u64 = 16;
 
@@ -53,12 +67,45 @@ impl Group {
         permanent.map(|(group, _)| *group).or_else(passing)
     }
 
+    /// How often it delivers a message at most.
+    #[must_use]
+    pub fn limit(self) -> Option<u8> {
+        match self {
+            LIMITED => Some(3),
+            PARKING => Some(2),
+            LEASED => Some(4),
+            _ => None,
+        }
+    }
+
+    /// Whether what is dead goes to the queue of the dead, if that has room.
+    #[must_use]
+    pub fn has_dead_queue(self) -> bool {
+        matches!(self, LIMITED | LEASED)
+    }
+
+    /// How long a claim lasts.
+    #[must_use]
+    pub fn lease(self) -> Option<Duration> {
+        (self == LEASED).then_some(Duration::from_millis(150))
+    }
+
     /// How it is made.
     pub fn options(self) -> GroupOptions {
-        if self.is_exclusive() {
+        let mut options = if self.is_exclusive() {
             GroupOptions::exclusive()
         } else {
             GroupOptions::shared()
+        };
+        if let Some(limit) = self.limit() {
+            options = options.max_deliveries(limit);
         }
+        if self.has_dead_queue() {
+            options = options.dead_letters(DEAD_QUEUE);
+        }
+        if let Some(lease) = self.lease() {
+            options = options.ack_timeout(lease);
+        }
+        options
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod check;
 pub mod clock;
+pub mod fate;
 pub mod group;
 pub mod payload;
 pub mod plan;

@@ -16,6 +16,12 @@ pub fn fill(bytes: &mut [u8], producer: u64, number: u64) {
     }
 }
 
+/// What is said of a message that is rejected.
+#[must_use]
+pub fn reason(producer: u64, number: u64) -> String {
+    format!("{number} of {producer} is no good")
+}
+
 /// Producer and number, and whether every byte is as [`fill`] left it.
 #[must_use]
 pub fn read(bytes: &[u8]) -> (u64, u64, bool) {

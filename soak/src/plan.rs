@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::group::Group;
+use crate::group::{Group, LEASED, LIMITED, PARKING};
 use crate::random::{Random, mix};
 
 /// What a worker does.
@@ -17,6 +17,8 @@ pub enum Role {
     Joiner,
     /// Makes passing groups, joins and deletes them.
     Groups,
+    /// Reads the queue of the dead, and decides on what is parked.
+    Clerk,
     /// Sweeps, and looks from outside.
     Watcher,
     /// Forks children that find out what they are.
@@ -30,7 +32,7 @@ pub enum Role {
 }
 
 /// The crew, one worker at a time in each place.
-pub const CREW: [Role; 15] = [
+pub const CREW: [Role; 23] = [
     Role::Producer,
     Role::Producer,
     Role::Producer,
@@ -40,6 +42,14 @@ pub const CREW: [Role; 15] = [
     Role::Consumer(Group(1)),
     Role::Consumer(Group(2)),
     Role::Consumer(Group(2)),
+    Role::Consumer(LIMITED),
+    Role::Consumer(LIMITED),
+    Role::Consumer(PARKING),
+    Role::Consumer(PARKING),
+    Role::Consumer(LEASED),
+    Role::Consumer(LEASED),
+    Role::Clerk,
+    Role::Clerk,
     Role::Joiner,
     Role::Groups,
     Role::Groups,
@@ -55,6 +65,7 @@ impl fmt::Display for Role {
             Self::Producer => f.write_str("producer"),
             Self::Joiner => f.write_str("joiner"),
             Self::Groups => f.write_str("groups"),
+            Self::Clerk => f.write_str("clerk"),
             Self::Watcher => f.write_str("watcher"),
             Self::Forker => f.write_str("forker"),
             Self::Execer => f.write_str("execer"),

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use nix::errno::Errno;
 
 use crate::clock;
+use crate::fate::Fate;
 
 /// An event and its time: of one about to happen, read before; of one that has happened, after.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,16 +32,19 @@ pub enum How {
     Release,
     /// The guard is dropped, which gives it back.
     Drop,
+    /// No good: to the dead.
+    Reject,
 }
 
 /// Every way, in the order of their numbers in a line.
-pub const EVERY_HOW: [How; 6] = [
+pub const EVERY_HOW: [How; 7] = [
     How::Ack,
     How::AckUpTo,
     How::Defer,
     How::Nack,
     How::Release,
     How::Drop,
+    How::Reject,
 ];
 
 /// What happens to a worker. Guards are numbered by their worker, messages by their producer, which is a worker.
@@ -81,6 +85,8 @@ pub enum Event {
     Settling { guard: u64, how: How },
     /// It was (`held`), or was no longer this worker's.
     Settled { guard: u64, held: bool },
+    /// What happens to leases and to the dead.
+    Fate(Fate),
     /// An observer saw this message.
     Peeked {
         sequence: u64,
@@ -147,6 +153,7 @@ impl Event {
                 number,
                 whole,
             } => ("peeked", vec![sequence, producer, number, whole.into()]),
+            Self::Fate(fate) => fate.words(),
             Self::Alive => ("alive", vec![]),
             Self::Executing => ("executing", vec![]),
             Self::Forked => ("forked", vec![]),
@@ -208,7 +215,7 @@ impl Event {
             ("forked", []) => Self::Forked,
             ("made-group", &[group]) => Self::MadeGroup { group },
             ("swept", &[participants]) => Self::Swept { participants },
-            _ => return None,
+            _ => Self::Fate(Fate::from_words(word, numbers)?),
         })
     }
 }
@@ -282,6 +289,7 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fate::Why;
 
     #[test]
     fn every_event_survives_its_line() {
@@ -336,10 +344,44 @@ mod tests {
             Event::Fault("two words".into()),
         ];
         let settling = EVERY_HOW.map(|how| Event::Settling { guard: 6, how });
-        for event in every.into_iter().chain(settling) {
+        let fates = fates().map(Event::Fate);
+        for event in every.into_iter().chain(settling).chain(fates) {
             let record = Record { at: 17, event };
             assert_eq!(Record::parse(&record.to_string()), Some(record));
         }
+    }
+
+    fn fates() -> [Fate; 6] {
+        let (group, sequence, count) = (8, 2, 3);
+        [
+            Fate::Extending { guard: 6, ms: 70 },
+            Fate::Extended {
+                guard: 6,
+                held: false,
+            },
+            Fate::Letter {
+                letter: 1,
+                group,
+                sequence,
+                count,
+                why: Why::Rejected,
+                producer: 7,
+                number: 8,
+                whole: true,
+            },
+            Fate::Parked {
+                group,
+                sequence,
+                count,
+                why: Why::Limit,
+            },
+            Fate::Deciding {
+                group,
+                sequence,
+                again: true,
+            },
+            Fate::Decided { done: false },
+        ]
     }
 
     #[test]
@@ -348,7 +390,8 @@ mod tests {
             "",
             "17",
             "x alive",
-            "17 settling 1 6",
+            "17 settling 1 7",
+            "17 parked 1 2 3 2",
             "17 received 1 2",
             "17 dead",
         ] {

@@ -18,13 +18,15 @@ pub fn check(digest: &Digest, found: &mut Found) {
 fn one_claim(holds: &[&Hold], found: &mut Found) {
     // The one that was held for longest of those looked at.
     let mut longest: Option<&Hold> = None;
-    for &hold in holds {
+    for &hold in holds.iter().filter(|hold| hold.is_sure()) {
         // In order, a consumer that gives a message back sees those after it again while it may still hold guards.
         let own = |other: &Hold| other.worker == hold.worker && hold.group.is_exclusive();
-        if let Some(other) = longest.filter(|other| other.until > hold.at && !own(other)) {
-            found.add(Rule::OneClaim, || format!("{other}; and {hold}"));
+        if let Some(other) = longest.filter(|other| other.kept() > hold.at && !own(other)) {
+            let leased = hold.group.lease().is_some();
+            let rule = if leased { Rule::Lease } else { Rule::OneClaim };
+            found.add(rule, || format!("{other}; and {hold}"));
         }
-        if longest.is_none_or(|other| other.until < hold.until) {
+        if longest.is_none_or(|other| other.kept() < hold.kept()) {
             longest = Some(hold);
         }
     }
@@ -37,7 +39,7 @@ fn acked_is_final(holds: &[&Hold], found: &mut Found) {
     };
     let at = acker.acked.map_or(u64::MAX, |(at, _)| at);
     // Whoever held it after the ack began claimed it after the ack, since until then the acker held it.
-    for hold in holds.iter().filter(|hold| hold.at > at) {
+    for hold in holds.iter().filter(|hold| hold.is_after(at)) {
         found.add(Rule::AckedIsFinal, || format!("{acker}; then {hold}"));
     }
 }

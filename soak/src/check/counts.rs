@@ -13,6 +13,12 @@ pub fn check(digest: &Digest, found: &mut Found) {
             if hold.count == 0 {
                 found.add(Rule::CountRaised, || hold.to_string());
             }
+            // With leases, one may have had it before another and said so after.
+            let handed = if hold.group.lease().is_some() {
+                holds.iter().filter(|other| other.opened <= hold.at).count() as u64
+            } else {
+                handed
+            };
             if hold.count > handed && hold.count > handed + unseen(digest, hold) {
                 found.add(Rule::CountNotAbove, || {
                     format!("{hold}: handed over {handed} times that are known")
@@ -20,7 +26,11 @@ pub fn check(digest: &Digest, found: &mut Found) {
             }
         }
         for (one, two) in holds.iter().zip(holds.iter().skip(1)) {
-            if two.count < least(one).min(HIGHEST) {
+            let ordered = one.group.lease().is_none() || two.opened > one.at;
+            if ordered
+                && two.count < least(one).min(HIGHEST)
+                && !digest.retried(one.group, one.sequence, one.opened, two.at)
+            {
                 found.add(Rule::CountRaised, || format!("{one}; then {two}"));
             }
         }
@@ -32,18 +42,15 @@ fn unseen(digest: &Digest, hold: &Hold) -> u64 {
     let publish = digest.by_message.get(&hold.message);
     let began = publish.and_then(|&at| digest.publishes.get(at));
     let began = began.map_or(0, |publish| publish.began);
-    let died = if hold.group.is_exclusive() {
+    if hold.group.is_exclusive() {
         // Also one that had just begun to take over may have counted it.
         let members = digest.members.iter();
         let died = members.filter(|m| m.group == hold.group && m.died);
         died.filter(|m| m.joined < hold.at && m.gone_by > began)
-            .count()
+            .count() as u64
     } else {
-        let windows = digest.windows.iter();
-        let died = windows.filter(|w| w.group == hold.group && w.died);
-        died.filter(|w| w.from < hold.at && w.to > began).count()
-    };
-    died as u64
+        digest.unseen(hold.group, began, hold.at)
+    }
 }
 
 /// What the next delivery after this one has to count.

@@ -6,9 +6,11 @@
 
 mod claims;
 mod counts;
+mod dead;
 mod digest;
 mod order;
 mod publish;
+mod reader;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -101,6 +103,20 @@ pub enum Rule {
     CountNotAbove,
     /// It is raised by a nack and by the death of a consumer.
     CountRaised,
+    /// In a group with a limit, a message is acked, among the dead, or dropped by somebody who decided so.
+    Accounted,
+    /// What is dead was delivered as often as its group allows, or rejected, and what is said of it is true.
+    DeadRightly,
+    /// There is one copy of a dead message, unless somebody died, or was held up, while burying it.
+    OneCopy,
+    /// No message is delivered more often than its group allows, unless somebody gave it back.
+    Limit,
+    /// What is dead is not delivered again, unless somebody gave it back; what was dropped, never.
+    DeadIsFinal,
+    /// Of all ways to end a message for good, one succeeds, once.
+    OneEnd,
+    /// A claim with a lease is its holder's until that has ended, and never again after.
+    Lease,
     /// Survivors get on, and an epoch comes to an end.
     Progress,
     /// Floors and tail never go back.
@@ -139,6 +155,14 @@ pub struct Tally {
     pub redeliveries: u64,
     /// Sequences without a message.
     pub holes: u64,
+    /// Dead messages in their own queue.
+    pub letters: u64,
+    /// Times that a message was found parked.
+    pub parked: u64,
+    /// Parked messages that were given back or dropped.
+    pub decided: u64,
+    /// Holders told that their lease had ended.
+    pub lost: u64,
     /// The longest time, in ns, in which a permanent group with messages settled none of the oldest.
     pub standstill: u64,
 }
@@ -152,6 +176,7 @@ pub fn check(history: &History) -> (Vec<Violation>, Tally) {
     claims::check(&digest, &mut found);
     order::check(&digest, &mut found);
     counts::check(&digest, &mut found);
+    dead::check(&digest, &mut found);
     floors(history, &mut found);
     (found.0, tally(&digest, &history.samples))
 }
@@ -163,6 +188,10 @@ fn tally(digest: &Digest, samples: &[Sample]) -> Tally {
         deliveries: digest.holds.len() as u64,
         redeliveries: again.count() as u64,
         holes: digest.holes(),
+        letters: digest.letters.len() as u64,
+        parked: digest.parked.len() as u64,
+        decided: digest.decisions.iter().filter(|d| d.sure).count() as u64,
+        lost: digest.holds.iter().filter(|hold| hold.lost).count() as u64,
         standstill: standstill(samples),
     }
 }

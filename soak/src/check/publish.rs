@@ -21,7 +21,9 @@ fn sightings(digest: &Digest) -> impl Iterator<Item = (Message, u64, u64, &'stat
     let peeks = peeks.map(|&(sequence, message, _, at)| (message, sequence, at, "an observer"));
     let holds = digest.holds.iter();
     let holds = holds.map(|hold| (hold.message, hold.sequence, hold.at, "a consumer"));
-    holds.chain(peeks)
+    let letters = digest.letters.iter();
+    let letters = letters.map(|l| (l.message, l.dead.sequence, l.dead.at, "the dead"));
+    holds.chain(peeks).chain(letters)
 }
 
 fn whole(digest: &Digest, found: &mut Found) {
@@ -134,6 +136,10 @@ fn delivered(digest: &Digest, found: &mut Found) {
             continue;
         }
         for (group, name) in PERMANENT {
+            // Told by `super::dead`.
+            if group.limit().is_some() {
+                continue;
+            }
             if !seen.contains(&(group, publish.message)) {
                 found.add(Rule::Delivered, || format!("{publish:?} not to {name}"));
             } else if !ended.contains(&(group, publish.message)) {

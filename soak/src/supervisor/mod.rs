@@ -4,15 +4,15 @@ mod crew;
 mod epoch;
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use slipring::{Inspector, Queue, Timestamps};
+use slipring::{DEAD_LETTER_OVERHEAD, Inspector, Queue, Timestamps};
 
 use crate::check::{Tally, Violation};
-use crate::group::PERMANENT;
+use crate::group::{DEAD_QUEUE, PERMANENT};
 use crate::plan::{Epoch, Shape};
 use crate::worker;
 
@@ -60,6 +60,14 @@ struct Totals {
     longest_tick: Duration,
 }
 
+/// The queue of a run, and the queue of its dead.
+#[derive(Clone, Copy, Debug)]
+struct Queues<'r> {
+    path: &'r Path,
+    inspector: &'r Inspector,
+    letters: &'r Inspector,
+}
+
 /// What came of an epoch.
 #[derive(Debug, Default)]
 struct Outcome {
@@ -82,12 +90,20 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
     println!("seed {seed}, capacity {}", shape.capacity);
     println!("first sequence {}", shape.first_sequence);
     let path = directory.join("queue");
+    let letters = directory.join(DEAD_QUEUE);
+    make_letters(&letters)?;
     make_queue(&path, shape)?;
     let inspector = Inspector::open(&path)?;
+    let letters = Inspector::open(&letters)?;
     let mut totals = Totals::default();
     for (number, length) in (0..).zip(settings.epochs()) {
         let plan = Epoch::new(seed, number, length);
-        let outcome = epoch::run(&path, &inspector, seed, &plan, length, &mut totals)?;
+        let queues = Queues {
+            path: &path,
+            inspector: &inspector,
+            letters: &letters,
+        };
+        let outcome = epoch::run(queues, seed, &plan, length, &mut totals)?;
         if outcome.violations.is_empty() {
             continue;
         }
@@ -99,7 +115,19 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn make_queue(path: &std::path::Path, shape: Shape) -> Result<()> {
+/// Small, so that it has no room at times.
+fn make_letters(path: &Path) -> Result<()> {
+    let _queue = Queue::options()
+        .capacity(32)
+        .max_message(worker::LONGEST + DEAD_LETTER_OVERHEAD)
+        .arena_size(worker::SEGMENTS * (worker::LONGEST + DEAD_LETTER_OVERHEAD))
+        .max_participants(64)
+        .timestamps(Timestamps::Off)
+        .create(path)?;
+    Ok(())
+}
+
+fn make_queue(path: &Path, shape: Shape) -> Result<()> {
     let queue = Queue::options()
         .capacity(shape.capacity)
         .first_sequence(shape.first_sequence)

@@ -18,6 +18,10 @@ impl Totals {
         self.tally.deliveries += tally.deliveries;
         self.tally.redeliveries += tally.redeliveries;
         self.tally.holes += tally.holes;
+        self.tally.letters += tally.letters;
+        self.tally.parked += tally.parked;
+        self.tally.decided += tally.decided;
+        self.tally.lost += tally.lost;
         self.tally.standstill = self.tally.standstill.max(tally.standstill);
     }
 }
@@ -28,6 +32,10 @@ pub(super) fn summary(totals: &Totals) {
         deliveries,
         redeliveries,
         holes,
+        letters,
+        parked,
+        decided,
+        lost,
         standstill,
     } = totals.tally;
     println!(
@@ -44,6 +52,9 @@ pub(super) fn summary(totals: &Totals) {
     println!(
         "{published} messages, {deliveries} deliveries, {redeliveries} of them again, {holes} holes; {} records",
         totals.records
+    );
+    println!(
+        "{letters} letters read in the queue of the dead; {parked} times seen parked, {decided} decisions; {lost} holders told that their lease had ended"
     );
     let (silent, who) = &totals.longest_silence;
     println!(

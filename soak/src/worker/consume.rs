@@ -6,8 +6,10 @@ use anyhow::{Context, Result};
 use slipring::{AckError, AttachError, ClaimError, Consumer, Delivery, GroupError, Queue};
 
 use super::Worker;
+use crate::fate::Fate;
 use crate::group::{Group, PERMANENT};
 use crate::payload;
+use crate::random::mix;
 use crate::record::{Event, How};
 
 /// Guards held at once, at most.
@@ -88,8 +90,34 @@ impl Worker {
         if self.random.one_in(4) {
             self.rest();
         }
+        if let Some(lease) = group.lease() {
+            self.dawdle(&held, lease)?;
+        }
         self.settle_all(*group, deferred, held)?;
         Ok(came)
+    }
+
+    /// Asks for more time for some, and takes more than it has, now and then.
+    fn dawdle(&mut self, held: &Held<'_>, lease: Duration) -> Result<()> {
+        for (guard, delivery) in held {
+            if !self.random.one_in(6) {
+                continue;
+            }
+            let guard = *guard;
+            let ms = self.random.below(1000).pow(2) / 2000;
+            self.say(Event::Fate(Fate::Extending { guard, ms }))?;
+            let held = match delivery.extend(Duration::from_millis(ms)) {
+                Ok(()) => true,
+                Err(AckError::Stale { .. }) => false,
+                Err(error) => return Err(error).context(format!("extending guard {guard}")),
+            };
+            self.say(Event::Fate(Fate::Extended { guard, held }))?;
+        }
+        if !held.is_empty() && self.random.one_in(30) {
+            let lease = u64::try_from(lease.as_micros()).unwrap_or(0);
+            std::thread::sleep(Duration::from_micros(self.random.below(2 * lease)));
+        }
+        Ok(())
     }
 
     fn patience(&mut self) -> Duration {
@@ -221,15 +249,20 @@ impl Worker {
                     format!("{sequence} ({producer}, {number}) of guard {guard} changed").into(),
                 ))?;
             }
-            let how = self.how(group, deferred);
+            let how = self.how(group, deferred, mix(producer ^ mix(number)));
             self.settle(guard, delivery, how)?;
         }
         Ok(())
     }
 
-    fn how(&mut self, group: Group, deferred: &mut bool) -> How {
+    fn how(&mut self, group: Group, deferred: &mut bool, message: u64) -> How {
         if self.orders.role == crate::plan::Role::Drain {
             return How::Ack;
+        }
+        // Where it matters, some messages are no good, whoever gets them.
+        if group.limit().is_some() && message.is_multiple_of(16) && !self.random.one_in(8) {
+            let failed = [How::Nack, How::Nack, How::Nack, How::Reject];
+            return *self.random.pick(&failed).unwrap_or(&How::Nack);
         }
         let how = match self.random.below(40) {
             0 => How::Nack,
@@ -255,6 +288,10 @@ impl Worker {
             How::AckUpTo => delivery.ack_up_to(),
             How::Defer => delivery.defer(),
             How::Nack => delivery.nack(),
+            How::Reject => {
+                let (producer, number, _) = payload::read(&delivery);
+                delivery.reject(&payload::reason(producer, number))
+            }
             How::Release => delivery.release(),
             How::Drop => {
                 drop(delivery);
@@ -270,10 +307,11 @@ impl Worker {
         Ok(())
     }
 
-    /// Consumes what is left in the permanent groups and deletes the others, until told to stop. Sweeps nothing by hand:
-    /// waiting does.
+    /// Consumes what is left in the permanent groups and of the dead, and deletes the other groups, until told to stop.
+    /// Sweeps nothing by hand: waiting does.
     pub(super) fn drain(&mut self) -> Result<()> {
         let queue = self.open()?;
+        let letters = self.open_letters()?.consumer()?;
         let mut members = Vec::new();
         for (group, _) in PERMANENT {
             members.extend(self.join(&queue, group)?);
@@ -288,6 +326,8 @@ impl Worker {
             for member in &mut members {
                 self.receive(member)?;
             }
+            self.decide(&queue)?;
+            self.read_letters(&queue, &letters)?;
         }
         for member in members {
             self.leave(member)?;

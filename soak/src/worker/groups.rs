@@ -11,7 +11,7 @@ use crate::group::Group;
 use crate::record::Event;
 
 /// Groups there can be.
-pub const GROUPS: u32 = 8;
+pub const GROUPS: u32 = 11;
 
 impl Worker {
     pub(super) fn tend_groups(&mut self) -> Result<()> {

@@ -1,6 +1,7 @@
 //! A worker: a process that uses the queue as users do, and keeps a journal of it.
 
 mod consume;
+mod dead;
 mod groups;
 mod process;
 mod produce;
@@ -8,7 +9,7 @@ mod watch;
 
 use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -115,6 +116,7 @@ impl Worker {
             Role::Consumer(group) => self.consume(group),
             Role::Joiner => self.come_and_go(),
             Role::Groups => self.tend_groups(),
+            Role::Clerk => self.mind_the_dead(),
             Role::Watcher => self.watch(),
             Role::Forker => self.fork_on(),
             Role::Execer => self.execute(),
@@ -128,8 +130,12 @@ impl Worker {
     }
 
     fn open(&self) -> Result<Queue> {
+        self.open_at(&self.orders.path)
+    }
+
+    fn open_at(&self, path: &Path) -> Result<Queue> {
         let options = Queue::options().name(format!("{}-{}", self.orders.role, self.orders.id));
-        options.open(&self.orders.path).context("attaching")
+        options.open(path).context("attaching")
     }
 
     /// True once the supervisor has closed our standard input.

@@ -14,7 +14,7 @@ use slipring::{AttachError, ClaimError, Consumer, Producer, PublishError, Queue}
 
 use super::Worker;
 use super::consume::{Came, Member};
-use crate::group::Group;
+use crate::group::{Group, PERMANENT};
 use crate::record::Event;
 
 /// Programs that take one worker's place, one after the other: fits the low bits of its number.
@@ -25,7 +25,9 @@ impl Worker {
     pub(super) fn fork_on(&mut self) -> Result<()> {
         let queue = self.open()?;
         let mut producer = self.producer(&queue)?;
-        let group = Group(2 * self.random.below(2));
+        let shared = PERMANENT.map(|(group, _)| group);
+        let shared: Vec<Group> = shared.into_iter().filter(|g| !g.is_exclusive()).collect();
+        let group = self.random.pick(&shared).copied().unwrap_or(Group(0));
         let Some(mut member) = self.join(&queue, group)? else {
             bail!("{} is gone", group.name());
         };
@@ -89,7 +91,7 @@ impl Worker {
         self.nothing_leaked()?;
         let queue = self.open()?;
         let mut producer = self.producer(&queue)?;
-        let group = Group(self.random.below(3));
+        let group = self.random.pick(&PERMANENT).map_or(Group(0), |row| row.0);
         let Some(mut member) = self.join(&queue, group)? else {
             bail!("{} is gone", group.name());
         };
@@ -117,18 +119,19 @@ impl Worker {
     }
 
     fn nothing_leaked(&self) -> Result<()> {
+        let directory = self.orders.path.parent().context("the queue's place")?;
         for entry in fs::read_dir("/proc/self/fd")? {
             // The directory's own descriptor is gone by now.
             let Ok(target) = fs::read_link(entry?.path()) else {
                 continue;
             };
-            if target == self.orders.path {
-                bail!("a descriptor of the queue is still open after exec");
+            if target.starts_with(directory) {
+                bail!("a descriptor of a queue is still open after exec");
             }
         }
         let maps = fs::read_to_string("/proc/self/maps")?;
-        if maps.contains(&*self.orders.path.to_string_lossy()) {
-            bail!("the queue is still mapped after exec");
+        if maps.contains(&*directory.to_string_lossy()) {
+            bail!("a queue is still mapped after exec");
         }
         Ok(())
     }
