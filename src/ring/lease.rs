@@ -59,12 +59,13 @@ impl Ring {
         // Bound: each failure is another process' step, and those that look take two each.
         loop {
             // ORDERING: Acquire; pairs with extend_lease's CAS; read before the claim, so that it is no later owner's.
-            let found = word.load(Ordering::Acquire);
-            // If we were paused since the claim, it may have ended, and the lease be another's.
-            // ORDERING: Acquire; pairs with expire's CAS on the claim.
-            if self.claim_word(id, claim.sequence).load(Ordering::Acquire) != mine.0
+            let found = LeaseWord(word.load(Ordering::Acquire));
+            // If we were paused since the claim, its lease may have been begun for us and ended, or be another's.
+            if found.deadline_of(mine) == Some(ENDED)
+                // ORDERING: Acquire; pairs with expire's CAS on the claim.
+                || self.claim_word(id, claim.sequence).load(Ordering::Acquire) != mine.0
                 // ORDERING: AcqRel; pairs with expire's Acquire.
-                || word.replace(found, lease.0, Ordering::AcqRel)
+                || word.replace(found.0, lease.0, Ordering::AcqRel)
             {
                 return;
             }
