@@ -18,14 +18,15 @@
 mod common;
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use common::death::each_death;
-use common::{Model, Outcomes, model};
+use common::{Model, Outcomes, grouped, leased, model};
 use loom::sync::Arc;
 use loom::thread;
-use slipring::layout::{OwnerId, SlotState};
+use slipring::layout::{EntryState, OwnerId, SlotState};
 use slipring::mem::fault::dies;
-use slipring::ring::{Claim, Claimer, Settle};
+use slipring::ring::{Claim, Claimer, Effort, Settle, Terms};
 
 const DYING: u16 = 1;
 const OTHER: u16 = 2;
@@ -190,11 +191,7 @@ fn a_consumer_dies(settle: Settle, at: u64) -> Left {
                 return;
             };
             let owner = OwnerId(DYING);
-            assert!(
-                consuming
-                    .ring
-                    .settle(consuming.group, owner, claim, settle)
-            );
+            assert!(consuming.ring.settle(consuming.group, owner, claim, settle));
         });
         if lived.is_none() {
             consuming.bury(DYING);
@@ -206,7 +203,11 @@ fn a_consumer_dies(settle: Settle, at: u64) -> Left {
     let lived = consumer.join().unwrap();
     let late = m.claim(&mut c);
     let acked = early.is_none() && late.is_none();
-    let attempts: Vec<_> = early.iter().chain(&late).map(|claim| claim.attempt).collect();
+    let attempts: Vec<_> = early
+        .iter()
+        .chain(&late)
+        .map(|claim| claim.attempt)
+        .collect();
     for claim in early.into_iter().chain(late) {
         assert_eq!(m.read(claim), 7);
         ack(&m, OTHER, claim);
@@ -221,7 +222,7 @@ fn a_consumer_dies(settle: Settle, at: u64) -> Left {
 #[test]
 fn a_consumer_dies_acking() {
     static SEEN: LazyLock<Outcomes<Left>> = LazyLock::new(Outcomes::default);
-    each_death(3, 10, |at| {
+    each_death(3, 12, |at| {
         let left = a_consumer_dies(Settle::Ack, at);
         let lived = left.0;
         SEEN.add(left);
@@ -231,9 +232,18 @@ fn a_consumer_dies_acking() {
         ((true, true, vec![], 0), "lived and acked"),
         ((true, false, vec![1], 1), "lived, the other had it"),
         ((false, true, vec![], 0), "acked and died"),
-        ((false, false, vec![1], 1), "died before its claim, or after the other's"),
-        ((false, false, vec![2], 0), "died with its claim, found later"),
-        ((false, false, vec![2], 1), "died with its claim, found at once"),
+        (
+            (false, false, vec![1], 1),
+            "died before its claim, or after the other's",
+        ),
+        (
+            (false, false, vec![2], 0),
+            "died with its claim, found later",
+        ),
+        (
+            (false, false, vec![2], 1),
+            "died with its claim, found at once",
+        ),
     ]);
 }
 
@@ -251,8 +261,177 @@ fn a_consumer_dies_giving_back() {
         ((true, false, vec![1], 1), "lived, the other had it"),
         ((true, false, vec![2], 0), "lived, found later"),
         ((true, false, vec![2], 1), "lived, found at once"),
-        ((false, false, vec![1], 1), "died before its claim, or after the other's"),
-        ((false, false, vec![2], 0), "died with its claim or after, found later"),
+        (
+            (false, false, vec![1], 1),
+            "died before its claim, or after the other's",
+        ),
+        (
+            (false, false, vec![2], 0),
+            "died with its claim or after, found later",
+        ),
         ((false, false, vec![2], 1), "the same, found at once"),
+    ]);
+}
+
+/// How far the dying one got, as it would have told: what it had been handed, and acked.
+#[derive(Default)]
+struct Told {
+    handed: AtomicU8,
+    acked: AtomicU8,
+}
+
+/// a_batch_dies: of two claimed at once, each not acked is handed over once more, and only what was opened counts.
+#[test]
+fn a_batch_dies() {
+    static SEEN: LazyLock<Outcomes<(u8, u8, usize)>> = LazyLock::new(Outcomes::default);
+    each_death(3, 6, |at| {
+        let m = model(false);
+        m.enter(DYING);
+        let mut p = m.publisher(0);
+        m.publish(&mut p, 7).unwrap();
+        m.publish(&mut p, 8).unwrap();
+        let mut c = m.claimer(DYING);
+        let batch: Vec<_> = (0..2)
+            .map(|_| m.ring.claim(&mut c, false, Effort::Once).unwrap().unwrap())
+            .collect();
+        let told = std::sync::Arc::new(Told::default());
+        let (consuming, tells) = (Arc::clone(&m), std::sync::Arc::clone(&told));
+        let consumer = thread::spawn(move || {
+            let lived = dies(at, || {
+                let owner = OwnerId(DYING);
+                let opened = consuming.ring.open(&c, batch[0]).unwrap();
+                tells.handed.store(1, Ordering::Relaxed);
+                assert!(
+                    consuming
+                        .ring
+                        .settle(consuming.group, owner, opened, Settle::Ack)
+                );
+                tells.acked.store(1, Ordering::Relaxed);
+                consuming.ring.unclaim(consuming.group, owner, batch[1]);
+            });
+            if lived.is_none() {
+                consuming.bury(DYING);
+            }
+            lived.is_some()
+        });
+        let mut other = m.claimer(OTHER);
+        let early: Vec<_> = m.claim(&mut other).into_iter().collect();
+        let lived = consumer.join().unwrap();
+        let early_count = early.len();
+        let mut again = early;
+        again.extend(std::iter::from_fn(|| m.claim(&mut other)));
+        again.sort_by_key(|claim| claim.sequence);
+        let (handed, acked) = (
+            told.handed.load(Ordering::Relaxed),
+            told.acked.load(Ordering::Relaxed),
+        );
+        let found: Vec<_> = again.iter().map(|c| (c.sequence, c.attempt)).collect();
+        if acked == 1 {
+            assert_eq!(found, [(1, 1)]);
+        } else {
+            assert_eq!(found, [(0, 1 + handed), (1, 1)]);
+        }
+        SEEN.add((handed, acked, early_count));
+        !lived
+    });
+    SEEN.are(&[
+        ((0, 0, 0), "nothing was opened, found later"),
+        ((0, 0, 1), "nothing was opened, found at once"),
+        ((1, 0, 0), "one was opened, found later"),
+        ((1, 0, 1), "one was opened, found at once"),
+        ((1, 1, 0), "one was acked, the other found later"),
+        ((1, 1, 1), "one was acked, the other found at once"),
+    ]);
+}
+
+/// a_sweeper_dies: the next does all of it, beside a consumer that works.
+#[test]
+fn a_sweeper_dies() {
+    static SEEN: LazyLock<Outcomes<(bool, bool)>> = LazyLock::new(Outcomes::default);
+    each_death(2, 33, |at| {
+        let m = grouped(2, Terms::default());
+        m.enter(DYING);
+        m.enter(OTHER);
+        // The one long dead left a claim, a hole, and a group half made.
+        let mut p = m.publisher(DYING);
+        m.publish(&mut p, 7).unwrap();
+        m.claim(&mut m.claimer(DYING)).unwrap();
+        m.ring.reserve(&mut p).unwrap();
+        let half = m.ring.begin_group(OwnerId(DYING)).unwrap().id;
+        let sweeping = Arc::clone(&m);
+        let sweeper = thread::spawn(move || {
+            let lived = dies(at, || sweeping.bury(DYING));
+            if lived.is_none() {
+                sweeping.bury(OTHER);
+                sweeping.bury(DYING);
+            }
+            lived.is_some()
+        });
+        let mut c = m.claimer(0);
+        let early = m.claim(&mut c);
+        if let Some(claim) = early {
+            ack(&m, 0, claim);
+        }
+        let lived = sweeper.join().unwrap();
+        let late = m.claim(&mut c);
+        assert!(early.is_some() != late.is_some());
+        let claim = early.or(late).unwrap();
+        assert_eq!((claim.attempt, m.read(claim)), (2, 7));
+        if late.is_some() {
+            ack(&m, 0, claim);
+        }
+        let free = Some(EntryState::Free);
+        assert_eq!(m.ring.group_state(half).entry_state(), free);
+        assert_eq!(m.ring.participant_state(OwnerId(DYING)).entry_state(), free);
+        let mut p = m.publisher(0);
+        for byte in [8, 9] {
+            m.publish(&mut p, byte).unwrap();
+        }
+        let claim = m.claim(&mut c).unwrap();
+        assert_eq!((claim.sequence, m.read(claim)), (2, 8));
+        SEEN.add((lived, early.is_some()));
+        !lived
+    });
+    SEEN.are(&[
+        ((false, false), "died, found later"),
+        ((false, true), "died, found at once"),
+        ((true, false), "lived, found later"),
+        ((true, true), "lived, found at once"),
+    ]);
+}
+
+/// ending_a_lease_dies: between ending it and giving the message back, or anywhere else.
+#[test]
+fn ending_a_lease_dies() {
+    static SEEN: LazyLock<Outcomes<(bool, bool)>> = LazyLock::new(Outcomes::default);
+    each_death(3, 16, |at| {
+        let m = leased();
+        m.enter(DYING);
+        let mut p = m.publisher(0);
+        m.publish(&mut p, 7).unwrap();
+        let slow = OwnerId(OTHER);
+        let claim = m.claim(&mut m.claimer(slow.0)).unwrap();
+        m.ring.begin_lease(m.group, slow, claim, true, 100);
+        let ending = Arc::clone(&m);
+        let ender = thread::spawn(move || {
+            let lived = dies(at, || ending.ring.expire(ending.group, 200));
+            if lived.is_none() {
+                ending.bury(DYING);
+                ending.ring.expire(ending.group, 200);
+            }
+            lived.is_some()
+        });
+        let acked = m.ring.settle(m.group, slow, claim, Settle::Ack);
+        let lived = ender.join().unwrap();
+        let next = m.claim(&mut m.claimer(0)).map(|claim| claim.attempt);
+        assert_eq!(next, if acked { None } else { Some(2) });
+        SEEN.add((lived, acked));
+        !lived
+    });
+    SEEN.are(&[
+        ((false, false), "died, the lease ended"),
+        ((false, true), "died, acked in time"),
+        ((true, false), "lived, the lease ended"),
+        ((true, true), "lived, acked in time"),
     ]);
 }

@@ -232,6 +232,9 @@ impl Ring {
         // ORDERING: AcqRel; pairs with has_members' Acquire; our reads of the group's messages are over.
         self.participant_word(member, participant::MEMBER_OF)
             .clear(id.bit(), Ordering::AcqRel);
+        // ORDERING: SeqCst fence; pairs with has_members'; either the closer sees us gone, or we see it closing; model
+        // leave_then_free.
+        fence(Ordering::SeqCst);
         self.reap_group(id);
     }
 
