@@ -21,12 +21,12 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use common::death::each_death;
-use common::{Model, Outcomes, grouped, leased, model};
+use common::{Model, Outcomes, grouped, leased, model, shaped};
 use loom::sync::Arc;
 use loom::thread;
-use slipring::layout::{EntryState, OwnerId, SlotState};
+use slipring::layout::{EntryState, OwnerId, SlotHeader};
 use slipring::mem::fault::dies;
-use slipring::ring::{Claim, Claimer, Effort, Settle, Terms};
+use slipring::ring::{Claim, Claimer, Effort, Publisher, Settle, Terms};
 
 const DYING: u16 = 1;
 const OTHER: u16 = 2;
@@ -46,49 +46,64 @@ fn drain(m: &Model, c: &mut Claimer) -> Vec<u8> {
     .collect()
 }
 
+/// A publisher dies, in the first lap or the second, and a consumer looks meanwhile. (It lived, its message is there, the
+/// consumer had it at once.)
+fn a_publisher_dies_in(lap: u64, at: u64) -> (bool, bool, bool) {
+    let m = model(false);
+    m.enter(DYING);
+    let mut c = m.claimer(OTHER);
+    let mut p = m.publisher(0);
+    for byte in 0..2 * lap {
+        m.publish(&mut p, byte as u8).unwrap();
+    }
+    drain(&m, &mut c);
+    let sequence = 2 * lap;
+    let producing = Arc::clone(&m);
+    let producer = thread::spawn(move || {
+        let lived = dies(at, || {
+            let mut p = producing.publisher(DYING);
+            producing.publish(&mut p, 7).unwrap();
+        });
+        if lived.is_none() {
+            producing.bury(DYING);
+        }
+        lived.is_some()
+    });
+    let early = m.claim(&mut c).map(|claim| {
+        ack(&m, OTHER, claim);
+        m.read(claim)
+    });
+    let lived = producer.join().unwrap();
+    let committed = m.is_published(sequence);
+    m.publish(&mut p, 8).unwrap();
+    let mut bytes: Vec<_> = early.into_iter().collect();
+    bytes.extend(drain(&m, &mut c));
+    let expected: &[u8] = if committed { &[7, 8] } else { &[8] };
+    assert_eq!(bytes, expected);
+    // A lap later its slot serves again.
+    assert!(m.publish(&mut p, 9).is_some() && m.publish(&mut p, 10).is_some());
+    assert_eq!(drain(&m, &mut c), [9, 10]);
+    (lived, committed, early.is_some())
+}
+
 /// a_publisher_dies: its message is there or not, a consumer that meets the hole passes it, and the slot serves again.
 #[test]
 fn a_publisher_dies() {
-    static SEEN: LazyLock<Outcomes<(bool, bool, bool)>> = LazyLock::new(Outcomes::default);
-    each_death(3, 17, |at| {
-        let m = model(false);
-        m.enter(DYING);
-        let producing = Arc::clone(&m);
-        let producer = thread::spawn(move || {
-            let lived = dies(at, || {
-                let mut p = producing.publisher(DYING);
-                producing.publish(&mut p, 7).unwrap();
-            });
-            if lived.is_none() {
-                producing.bury(DYING);
-            }
-            lived.is_some()
+    static SEEN: LazyLock<[Outcomes<(bool, bool, bool)>; 2]> = LazyLock::new(Default::default);
+    for lap in 0..2 {
+        each_death(3, 17, move |at| {
+            let left = a_publisher_dies_in(lap, at);
+            SEEN[lap as usize].add(left);
+            !left.0
         });
-        let mut c = m.claimer(OTHER);
-        let early = m.claim(&mut c).map(|claim| {
-            ack(&m, OTHER, claim);
-            m.read(claim)
-        });
-        let lived = producer.join().unwrap();
-        let committed = m.first_slot() == Some(SlotState::Published);
-        let mut p = m.publisher(0);
-        m.publish(&mut p, 8).unwrap();
-        let mut bytes: Vec<_> = early.into_iter().collect();
-        bytes.extend(drain(&m, &mut c));
-        let expected: &[u8] = if committed { &[7, 8] } else { &[8] };
-        assert_eq!(bytes, expected);
-        assert!(m.publish(&mut p, 9).is_some() && m.publish(&mut p, 10).is_some());
-        assert_eq!(drain(&m, &mut c), [9, 10]);
-        SEEN.add((lived, committed, early.is_some()));
-        !lived
-    });
-    SEEN.are(&[
-        ((false, false, false), "died before the commit"),
-        ((false, true, false), "died after it, found later"),
-        ((false, true, true), "died after it, found at once"),
-        ((true, true, false), "lived, found later"),
-        ((true, true, true), "lived, found at once"),
-    ]);
+        SEEN[lap as usize].are(&[
+            ((false, false, false), "died before the commit"),
+            ((false, true, false), "died after it, found later"),
+            ((false, true, true), "died after it, found at once"),
+            ((true, true, false), "lived, found later"),
+            ((true, true, true), "lived, found at once"),
+        ]);
+    }
 }
 
 /// a_publisher_dies_beside_another: what both committed is there, in the order of its sequences.
@@ -154,7 +169,7 @@ fn a_sole_publisher_dies() {
             m.read(claim)
         });
         let lived = producer.join().unwrap();
-        let committed = m.first_slot() == Some(SlotState::Published);
+        let committed = m.is_published(0);
         m.ring.become_producer(OwnerId(0)).unwrap();
         let mut p = m.publisher(0);
         m.publish(&mut p, 8).unwrap();
@@ -400,38 +415,98 @@ fn a_sweeper_dies() {
     ]);
 }
 
+/// Who ends a slow one's lease dies; the slow one acks meanwhile, or never. (The ender lived, acked.)
+fn ends_a_lease(acks: bool, at: u64) -> (bool, bool) {
+    let m = leased();
+    m.enter(DYING);
+    let mut p = m.publisher(0);
+    m.publish(&mut p, 7).unwrap();
+    let slow = OwnerId(OTHER);
+    let claim = m.claim(&mut m.claimer(slow.0)).unwrap();
+    m.ring.begin_lease(m.group, slow, claim, true, 100);
+    let ending = Arc::clone(&m);
+    let ender = thread::spawn(move || {
+        let lived = dies(at, || ending.ring.expire(ending.group, 200));
+        if lived.is_none() {
+            ending.bury(DYING);
+            ending.ring.expire(ending.group, 200);
+        }
+        lived.is_some()
+    });
+    let acked = acks && m.ring.settle(m.group, slow, claim, Settle::Ack);
+    let lived = ender.join().unwrap();
+    let next = m.claim(&mut m.claimer(0)).map(|claim| claim.attempt);
+    assert_eq!(next, if acked { None } else { Some(2) });
+    (lived, acked)
+}
+
 /// ending_a_lease_dies: between ending it and giving the message back, or anywhere else.
 #[test]
 fn ending_a_lease_dies() {
     static SEEN: LazyLock<Outcomes<(bool, bool)>> = LazyLock::new(Outcomes::default);
-    each_death(3, 16, |at| {
-        let m = leased();
-        m.enter(DYING);
-        let mut p = m.publisher(0);
-        m.publish(&mut p, 7).unwrap();
-        let slow = OwnerId(OTHER);
-        let claim = m.claim(&mut m.claimer(slow.0)).unwrap();
-        m.ring.begin_lease(m.group, slow, claim, true, 100);
-        let ending = Arc::clone(&m);
-        let ender = thread::spawn(move || {
-            let lived = dies(at, || ending.ring.expire(ending.group, 200));
-            if lived.is_none() {
-                ending.bury(DYING);
-                ending.ring.expire(ending.group, 200);
-            }
-            lived.is_some()
+    for acks in [false, true] {
+        each_death(3, 16, move |at| {
+            let left = ends_a_lease(acks, at);
+            SEEN.add(left);
+            !left.0
         });
-        let acked = m.ring.settle(m.group, slow, claim, Settle::Ack);
-        let lived = ender.join().unwrap();
-        let next = m.claim(&mut m.claimer(0)).map(|claim| claim.attempt);
-        assert_eq!(next, if acked { None } else { Some(2) });
-        SEEN.add((lived, acked));
-        !lived
-    });
+    }
     SEEN.are(&[
         ((false, false), "died, the lease ended"),
         ((false, true), "died, acked in time"),
         ((true, false), "lived, the lease ended"),
         ((true, true), "lived, acked in time"),
+    ]);
+}
+
+/// Composes in a segment and publishes; `tell` is told where the message lies before it can be seen.
+fn publish_long(m: &Model, p: &mut Publisher, tell: &mut u64) {
+    let held = m.ring.hold_segment(p, 64).unwrap();
+    *tell = held.bytes.0;
+    let reserved = m.ring.reserve(p).unwrap();
+    m.ring.use_segment(&held, reserved.sequence);
+    m.ring.fill(reserved, &SlotHeader::default(), &[7; 8]);
+    m.ring.commit(p, reserved).unwrap();
+    m.ring.open_segment(&held);
+}
+
+/// a_composer_dies: what it published is not written over, and its segment serves others.
+#[test]
+fn a_composer_dies() {
+    static SEEN: LazyLock<Outcomes<(bool, bool)>> = LazyLock::new(Outcomes::default);
+    each_death(2, 30, |at| {
+        let m = shaped(1, 2, Terms::default());
+        m.enter(DYING);
+        let composing = Arc::clone(&m);
+        let composer = thread::spawn(move || {
+            let mut bytes = 0;
+            let lived = dies(at, || {
+                let mut p = composing.publisher(DYING);
+                publish_long(&composing, &mut p, &mut bytes);
+            });
+            if lived.is_none() {
+                composing.bury(DYING);
+            }
+            (lived.is_some(), bytes)
+        });
+        let mut p = m.publisher(OTHER);
+        let mut mine = 0;
+        publish_long(&m, &mut p, &mut mine);
+        let (lived, theirs) = composer.join().unwrap();
+        let committed = m.is_published(0) && m.is_published(1);
+        // Both segments can be had, and not where a message lies that is not settled.
+        let mut q = m.publisher(0);
+        for p in [&mut p, &mut q] {
+            let held = m.ring.hold_segment(p, 64).unwrap();
+            assert_ne!(held.bytes.0, mine);
+            assert!(!committed || held.bytes.0 != theirs);
+        }
+        SEEN.add((lived, committed));
+        !lived
+    });
+    SEEN.are(&[
+        ((false, false), "died before the commit"),
+        ((false, true), "died after it"),
+        ((true, true), "lived"),
     ]);
 }

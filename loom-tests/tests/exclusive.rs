@@ -312,3 +312,50 @@ fn a_successor_dies() {
     });
     SEEN.are(&named(&[(1, 2), (1, 3), (1, 4)], 2, 3));
 }
+
+/// a_publisher_dies, exclusive: the consumer waits at the hole, and passes it once it is swept.
+#[test]
+fn a_publisher_dies_before_a_cursor() {
+    static SEEN: LazyLock<Outcomes<(bool, Option<u64>, usize)>> = LazyLock::new(Outcomes::default);
+    each_death(3, 21, |at| {
+        let m = model(true);
+        m.enter(FIRST);
+        let producing = Arc::clone(&m);
+        let producer = thread::spawn(move || {
+            let lived = dies(at, || {
+                let mut p = producing.publisher(FIRST);
+                producing.publish(&mut p, 1).unwrap();
+            });
+            if lived.is_none() {
+                producing.bury(FIRST);
+            }
+            lived.is_some()
+        });
+        // A message behind it, or before it.
+        let mut p = m.publisher(THIRD);
+        let mine = m.publish(&mut p, 1).unwrap();
+        let mut c = take_over(&m, SECOND).unwrap();
+        let early = next(&m, &mut c).map(|handed| handed.claim.sequence);
+        let lived = producer.join().unwrap();
+        let mut found: Vec<_> = early.into_iter().collect();
+        while let Some(handed) = next(&m, &mut c) {
+            found.push(handed.claim.sequence);
+        }
+        let there: Vec<_> = (0..2)
+            .filter(|&sequence| m.is_published(sequence))
+            .collect();
+        assert_eq!(found, there);
+        assert!(found.contains(&mine));
+        SEEN.add((lived, early, found.len()));
+        !lived
+    });
+    SEEN.are(&[
+        ((false, None, 1), "died, the hole passed later"),
+        ((false, Some(1), 1), "died, the hole passed at once"),
+        ((false, Some(0), 1), "died, and had not reserved, or behind"),
+        ((false, None, 2), "committed, found later, and died"),
+        ((false, Some(0), 2), "committed and died"),
+        ((true, None, 2), "lived, found later"),
+        ((true, Some(0), 2), "lived"),
+    ]);
+}

@@ -64,9 +64,11 @@ impl Model {
         self.ring.claim(c, true, Effort::Thorough).unwrap()
     }
 
-    /// What the slot says that the first message went to.
-    pub fn first_slot(&self) -> Option<SlotState> {
-        let word = self.ring.mem().word(self.ring.geometry().slot(0));
-        OwnedWord(word.load(Ordering::Acquire)).slot_state()
+    /// Whether this sequence's message is in its slot.
+    pub fn is_published(&self, sequence: u64) -> bool {
+        let geometry = self.ring.geometry();
+        let word = self.ring.mem().word(geometry.slot(sequence));
+        let word = OwnedWord(word.load(Ordering::Acquire));
+        word.slot_state() == Some(SlotState::Published) && word.tag() == geometry.lap(sequence)
     }
 }

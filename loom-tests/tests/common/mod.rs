@@ -38,11 +38,16 @@ fn with(terms: Terms) -> Arc<Model> {
 
 /// A queue with room for so many groups, and one group.
 pub fn grouped(max_groups: u32, terms: Terms) -> Arc<Model> {
+    shaped(max_groups, 0, terms)
+}
+
+/// The same with so many segments, whose bytes are not modelled.
+pub fn shaped(max_groups: u32, segments: u64, terms: Terms) -> Arc<Model> {
     let shape = Shape {
         capacity: 2,
         slot_size: 64,
-        max_message: 32,
-        arena_size: 0,
+        max_message: if segments == 0 { 32 } else { 64 },
+        arena_size: segments * 4096,
         max_groups,
         max_participants: 3,
         first_sequence: 0,
