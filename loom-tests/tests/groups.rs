@@ -181,6 +181,26 @@ fn the_last_two_leave() {
     });
 }
 
+/// sweep_or_close: of who sweeps a dead member and who closes its group, one frees it.
+#[test]
+fn sweep_or_close() {
+    static SEEN: LazyLock<Outcomes<bool>> = LazyLock::new(Outcomes::default);
+    bounded(3, || {
+        let m = model(false);
+        m.enter(DYING);
+        assert!(m.ring.join_group(m.group, OwnerId(DYING)));
+        let mut p = full(&m);
+        let sweeping = Arc::clone(&m);
+        let sweeper = thread::spawn(move || sweeping.bury(DYING));
+        assert!(m.ring.close_group(m.group, m.ring.group_state(m.group)));
+        SEEN.add(state(&m, m.group) == EntryState::Free);
+        sweeper.join().unwrap();
+        assert_eq!(state(&m, m.group), EntryState::Free);
+        runs_free(&m, &mut p);
+    });
+    SEEN.are(&[(true, "freed by either"), (false, "freed by the sweeper")]);
+}
+
 /// leave_then_overwrite: what a member has read is overwritten only after it has left.
 #[test]
 fn leave_then_overwrite() {
