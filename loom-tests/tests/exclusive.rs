@@ -58,6 +58,9 @@ fn drain(m: &Model, c: &mut Cursor) -> Vec<(u64, u8)> {
     .collect()
 }
 
+/// What a successor was handed, sequence and attempt: how many at once, and all.
+type HandedOn = (usize, Vec<(u64, u8)>);
+
 /// What the owner does with two messages before it steps down.
 #[derive(Clone, Copy)]
 enum Last {
@@ -72,8 +75,7 @@ enum Last {
 }
 
 /// An owner steps down, having done `last`, while one who stands by takes over and a producer publishes a third message.
-/// What the successor was handed: (at once, in all).
-fn hands_over(last: Last) -> (usize, Vec<(u64, u8)>) {
+fn hands_over(last: Last) -> HandedOn {
     let m = model(true);
     let mut p = m.publisher(THIRD);
     m.publish(&mut p, 1).unwrap();
@@ -122,7 +124,7 @@ fn hands_over(last: Last) -> (usize, Vec<(u64, u8)>) {
 /// hand_over_to_stand_by: what is open goes to the successor and is not counted, what was given back is.
 #[test]
 fn hand_over_to_stand_by() {
-    static SEEN: LazyLock<Outcomes<(usize, Vec<(u64, u8)>)>> = LazyLock::new(Outcomes::default);
+    static SEEN: LazyLock<Outcomes<HandedOn>> = LazyLock::new(Outcomes::default);
     for last in [Last::AckOne, Last::AckBoth, Last::Nack, Last::AckSecond] {
         bounded(2, move || SEEN.add(hands_over(last)));
     }

@@ -11,7 +11,7 @@ use crate::sync::{AtomicU32, AtomicU64};
 /// What a death unwinds with.
 struct Death;
 
-loom::thread_local! {
+crate::sync::thread_local! {
     /// Accesses that this thread still makes.
     static LEFT: Cell<Option<u64>> = Cell::new(None);
 }

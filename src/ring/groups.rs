@@ -308,7 +308,7 @@ impl Ring {
 
     pub(super) fn free_group(&self, id: GroupId, found: OwnedWord) {
         let free = found.with_state(EntryState::Free);
-        // ORDERING: AcqRel; pairs with begin_group's Acquire; model closed_and_made_anew.
+        // ORDERING: AcqRel; pairs with begin_group's Acquire.
         if self
             .group_word(id, group::STATE)
             .replace(found.0, free.0, Ordering::AcqRel)

@@ -51,7 +51,7 @@ impl Ring {
         }
         self.sweep_segments(dead);
         self.end_sole(dead);
-        // ORDERING: Release; pairs with has_members' Acquire; it is in no group any more; model sweep_or_close.
+        // ORDERING: Release; pairs with has_members' Acquire; it is in no group any more.
         self.participant_word(dead, participant::MEMBER_OF)
             .store(0, Ordering::Release);
         // ORDERING: Relaxed; counters.
@@ -70,7 +70,7 @@ impl Ring {
     fn sweep_slots(&self, dead: OwnerId) -> u64 {
         let mut holes = 0;
         for index in 0..self.geo.capacity() {
-            // ORDERING: Acquire; pairs with reserve's Release; model sweep_beside_the_living.
+            // ORDERING: Acquire; pairs with reserve's Release.
             let taken = OwnedWord(self.reservation(index).load(Ordering::Acquire));
             if taken.slot_state() != Some(SlotState::Taken) || taken.owner() != dead {
                 continue;
