@@ -11,6 +11,8 @@ pub use loom::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Orderin
 pub use core::hint::spin_loop;
 #[cfg(slipring_loom)]
 pub use loom::thread::yield_now as spin_loop;
+#[cfg(slipring_loom)]
+pub use loom::thread_local;
 
 #[cfg(slipring_loom)]
 mod weaken;

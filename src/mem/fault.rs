@@ -1,17 +1,20 @@
 //! Numbered crash points: every access to the mapping, and every lock and unlock of a byte of its file, passes here.
 //!
-//! Compiled to nothing without the feature `crash-points`. With it, a test installs a hook on its thread and is called
-//! with 0, 1, 2, ... before each access. The hook may do what others do meanwhile (be paused there), or call `die` and
-//! unwind (die there). What is dropped while unwinding runs code that no dead process runs; so a dead thread is cut off:
-//! its words are words of its own that read zero, its copies go nowhere and come from nowhere, its locks go when its file
-//! is closed, until `revive`.
+//! Compiled to nothing without the feature `crash-points`; under loom, `death.rs` stands in. With it, a test installs a
+//! hook on its thread and is called with 0, 1, 2, ... before each access. The hook may do what others do meanwhile (be
+//! paused there), or call `die` and unwind (die there). What is dropped while unwinding runs code that no dead process
+//! runs; so a dead thread is cut off: its words are words of its own that read zero, its copies go nowhere and come from
+//! nowhere, its locks go when its file is closed, until `revive`.
 
 #[cfg(all(feature = "crash-points", not(slipring_loom)))]
 pub use hook::{die, event, install, remove, revive, touches, word};
-#[cfg(not(all(feature = "crash-points", not(slipring_loom))))]
+#[cfg(not(any(feature = "crash-points", slipring_loom)))]
 pub use nothing::{event, touches, word};
 
-#[cfg(not(all(feature = "crash-points", not(slipring_loom))))]
+#[cfg(slipring_loom)]
+pub use super::death::{dies, event, touches, word};
+
+#[cfg(not(any(feature = "crash-points", slipring_loom)))]
 mod nothing {
     use crate::sync::{AtomicU32, AtomicU64};
 

@@ -9,6 +9,8 @@
 //! * an offset comes from a checked [`crate::layout::Geometry`]; a wild one stops the program instead of touching
 //!   foreign memory.
 
+#[cfg(slipring_loom)]
+mod death;
 pub mod fault;
 #[cfg(not(slipring_loom))]
 mod heap;

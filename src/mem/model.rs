@@ -8,7 +8,7 @@ use std::fmt;
 
 use loom::cell::UnsafeCell;
 
-use super::{Event, Word};
+use super::{Event, Word, fault};
 use crate::layout::geometry::{CONTROL_SIZE, HEADER_SIZE, PARTICIPANT_SIZE, SEGMENT_SIZE};
 use crate::layout::{Geometry, LINE, Offset};
 use crate::sync::{AtomicU32, AtomicU64};
@@ -124,6 +124,7 @@ impl Mem {
     /// Copies `bytes` to `offset`.
     #[expect(clippy::indexing_slicing, reason = "the index is a remainder of 8")]
     pub fn copy_in(&self, offset: Offset, bytes: &[u8]) {
+        fault::touches();
         for (at, &byte) in (offset.0..).zip(bytes) {
             let within = usize::try_from(at % 8).unwrap_or(0);
             // SAFETY: loom checks that nobody else is inside.
@@ -135,6 +136,7 @@ impl Mem {
     /// Copies out of `offset`.
     #[expect(clippy::indexing_slicing, reason = "the index is a remainder of 8")]
     pub fn copy_out(&self, offset: Offset, bytes: &mut [u8]) {
+        fault::touches();
         for (at, byte) in (offset.0..).zip(bytes) {
             let within = usize::try_from(at % 8).unwrap_or(0);
             // SAFETY: loom checks that nobody writes.

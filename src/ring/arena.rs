@@ -115,7 +115,7 @@ impl Ring {
 
     /// Notes that `sequence` points into it. Must come before the commit (I8).
     pub fn use_segment(&self, held: &HeldSegment, sequence: u64) {
-        // ORDERING: Release; stands before the commit, also for whoever repairs after us.
+        // ORDERING: Release; stands before the commit, also for whoever repairs after us; model a_composer_dies.
         self.segment_word(held.number, segment::BUMP)
             .store(held.bump_after, Ordering::Release);
         // ORDERING: Release; as above.

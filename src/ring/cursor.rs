@@ -47,7 +47,8 @@ impl Ring {
     /// Becomes the active consumer of an exclusive group, if there is none.
     pub fn take_over(&self, id: GroupId, owner: OwnerId) -> Option<Cursor> {
         let word = self.group_word(id, group::OWNER);
-        // ORDERING: Acquire; pairs with hand_over's Release; cursor and attempts of the one before.
+        // ORDERING: Acquire; pairs with hand_over's Release; cursor and attempts of the one before; model
+        // hand_over_to_stand_by.
         let found = OwnedWord(word.load(Ordering::Acquire));
         if found.entry_state() != Some(EntryState::Free) {
             return None;
@@ -70,7 +71,7 @@ impl Ring {
                 let counted = attempts.saturating_add(1);
                 self.note(id, owner, sequence, counted, ClaimState::Opened);
             }
-            // ORDERING: Release; pairs with the Acquire above; the attempt is counted first.
+            // ORDERING: Release; pairs with the Acquire above; the attempt is counted first; model a_successor_dies.
             self.group_word(id, group::OPENED)
                 .store(sequence, Ordering::Release);
         }
@@ -184,7 +185,8 @@ impl Ring {
     fn hand(&self, c: &mut Cursor, sequence: u64, attempts: u8) -> Handed {
         if sequence >= c.opened {
             c.opened = sequence + 1;
-            // ORDERING: Release; pairs with take_over's Acquire; stands before the handler runs.
+            // ORDERING: Release; pairs with take_over's Acquire; stands before the handler runs; model
+            // an_owner_dies_first.
             self.group_word(c.group, group::OPENED)
                 .store(c.opened, Ordering::Release);
         }
@@ -354,14 +356,14 @@ impl Ring {
         // Guards that were leaked cannot look at their bytes any more: they borrowed the consumer.
         c.held.clear();
         self.store_floor(c);
-        // ORDERING: Release; pairs with take_over's Acquire.
+        // ORDERING: Release; pairs with take_over's Acquire; model hand_over_to_stand_by.
         self.group_word(c.group, group::OPENED)
             .store(c.settled, Ordering::Release);
         let word = self.group_word(c.group, group::OWNER);
         // ORDERING: Relaxed; we wrote it.
         let found = OwnedWord(word.load(Ordering::Relaxed));
         if found.owner() == c.owner && found.entry_state() == Some(EntryState::Live) {
-            // ORDERING: Release; pairs with take_over's Acquire; cursor and attempts.
+            // ORDERING: Release; pairs with take_over's Acquire; cursor and attempts; model hand_over_to_stand_by.
             let _swept = word.replace(
                 found.0,
                 found.with_state(EntryState::Free).0,

@@ -95,7 +95,8 @@ impl Ring {
             let found = self.group_state(id);
             let word = OwnedWord::entry(found.tag() + 1, owner, EntryState::Joining);
             (found.entry_state() == Some(EntryState::Free)
-                // ORDERING: AcqRel; pairs with free_group's Release; the entry's last user is gone, and a sweep finds us.
+                // ORDERING: AcqRel; pairs with free_group's Release; the entry's last user is gone, and a sweep finds us; models
+                // closed_and_made_anew, a_maker_dies.
                 && self.group_word(id, group::STATE).replace(found.0, word.0, Ordering::AcqRel))
             .then_some(JoiningGroup { id, word })
         })
@@ -129,7 +130,7 @@ impl Ring {
         self.group_word(id, group::STATE)
             .store(pinned.0, Ordering::SeqCst);
         self.bump_generation();
-        // ORDERING: SeqCst fence; pairs with refresh_limit's; model attach_against_cached_limit.
+        // ORDERING: SeqCst fence; pairs with refresh_limit's; models attach_against_cached_limit, attach_earliest.
         fence(Ordering::SeqCst);
 
         let latest = self.true_tail();
@@ -201,7 +202,8 @@ impl Ring {
     }
 
     pub(super) fn bump_generation(&self) {
-        // ORDERING: AcqRel; pairs with refresh_limit's Acquire; the state of the group that came or went.
+        // ORDERING: AcqRel; pairs with refresh_limit's Acquire; the state of the group that came or went; models
+        // attach_earliest, leave_then_free.
         self.word(control::GENERATION).add(1, Ordering::AcqRel);
     }
 
@@ -210,7 +212,7 @@ impl Ring {
         let word = self.participant_word(member, participant::MEMBER_OF);
         // ORDERING: AcqRel; with the fence: either close_group's scan sees the bit, or we see Closing.
         word.set(id.bit(), Ordering::AcqRel);
-        // ORDERING: SeqCst fence; pairs with has_members'.
+        // ORDERING: SeqCst fence; pairs with has_members'; model close_or_join.
         fence(Ordering::SeqCst);
         if self.group_state(id).entry_state() == Some(EntryState::Live) {
             return true;
@@ -236,6 +238,9 @@ impl Ring {
 
     /// Closes an ephemeral group without members, unless its maker may still join it; frees a closing one without members.
     pub fn reap_group(&self, id: GroupId) {
+        // ORDERING: SeqCst fence; pairs with has_members'; of a member that has gone and a closer, either that sees it gone,
+        // or we, called after it went, see the group closing; models leave_then_free, sweep_or_close.
+        fence(Ordering::SeqCst);
         let found = self.group_state(id);
         match found.entry_state() {
             Some(EntryState::Live) if self.is_ephemeral(id) && !self.has_members(id) => {
@@ -289,7 +294,7 @@ impl Ring {
     }
 
     fn has_members(&self, id: GroupId) -> bool {
-        // ORDERING: SeqCst fence; pairs with join_group's.
+        // ORDERING: SeqCst fence; pairs with join_group's and reap_group's; models close_or_join, leave_then_free.
         fence(Ordering::SeqCst);
         self.geo.participant_ids().any(|member| {
             // ORDERING: Acquire; pairs with leave_group's Release; their reads are over.

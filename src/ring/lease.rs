@@ -148,7 +148,8 @@ impl Ring {
             Some(deadline) if deadline > now_ms => false,
             Some(_) => {
                 let ended = LeaseWord::new(ENDED, claim);
-                // ORDERING: AcqRel; pairs with extend_lease's Acquire: its CAS or ours comes first, and the other fails.
+                // ORDERING: AcqRel; pairs with extend_lease's Acquire: its CAS or ours comes first, and the other fails; models
+                // extend_or_end, ending_a_lease_dies.
                 if !lease_word.replace(lease.0, ended.0, Ordering::AcqRel) {
                     return false;
                 }

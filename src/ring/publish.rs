@@ -172,11 +172,12 @@ impl Ring {
             // sleep::prepare; models publish_claim, publish_then_sleep.
             word.swap(published, Ordering::SeqCst);
             let taken = OwnedWord::slot(lap, p.owner, SlotState::Taken);
-            // ORDERING: Release; pairs with newest_taken's Acquire; follows the slot, so a death leaves nothing open.
+            // ORDERING: Release; pairs with newest_taken's Acquire; follows the slot, so a death leaves nothing open; model
+            // a_sole_publisher_dies.
             self.reservation(sequence).store(taken.0, Ordering::Release);
             p.next = sequence + 1;
         } else if
-        // ORDERING: SeqCst (Release part: header and payload); as for a sole producer.
+        // ORDERING: SeqCst (Release part: header and payload); as for a sole producer; model commit_or_abort.
         !word.replace(before.0, published, Ordering::SeqCst) {
             return Err(Stuck::Fenced);
         }

@@ -80,7 +80,7 @@ impl Ring {
             let open =
                 slot.slot_state() == Some(SlotState::Empty) || slot.laps_ahead_of(taken.tag()) < 0;
             let aborted = OwnedWord::slot(taken.tag(), dead, SlotState::Aborted);
-            // ORDERING: AcqRel; pairs with load_slot's Acquire.
+            // ORDERING: AcqRel; pairs with load_slot's Acquire; models commit_or_abort, a_publisher_dies.
             if open
                 && self
                     .slot_word(index)
@@ -109,7 +109,7 @@ impl Ring {
             // ORDERING: Acquire; pairs with take_over's Release.
             let owner = OwnedWord(word.load(Ordering::Acquire));
             if owner.entry_state() == Some(EntryState::Live) && owner.owner() == dead {
-                // ORDERING: AcqRel; pairs with take_over's Acquire.
+                // ORDERING: AcqRel; pairs with take_over's Acquire; models an_owner_dies_first, two_sweepers_and_a_successor.
                 let _raced = word.replace(
                     owner.0,
                     owner.with_state(EntryState::Free).0,
@@ -129,7 +129,7 @@ impl Ring {
             );
             if held && claim.owner() == dead {
                 // The attempt stays: an opened message had begun, a claimed one had not been counted.
-                // ORDERING: AcqRel; pairs with claim_given_back's Acquire.
+                // ORDERING: AcqRel; pairs with claim_given_back's Acquire; models ack_or_sweep, a_consumer_dies_acking.
                 if word.replace(
                     claim.0,
                     claim.with_state(ClaimState::Ready).0,

@@ -1,6 +1,8 @@
 //! What the models share: a ring in modelled memory, and a futex made of loom's own primitives.
 #![allow(dead_code, reason = "each model uses some of it")]
 
+pub mod death;
+
 use loom::sync::{Arc, Condvar, Mutex};
 use slipring::layout::geometry::Shape;
 use slipring::layout::{Geometry, GroupId, OwnerId, SlotHeader};
@@ -31,12 +33,22 @@ pub fn leased() -> Arc<Model> {
 }
 
 fn with(terms: Terms) -> Arc<Model> {
+    grouped(1, terms)
+}
+
+/// A queue with room for so many groups, and one group.
+pub fn grouped(max_groups: u32, terms: Terms) -> Arc<Model> {
+    shaped(max_groups, 0, terms)
+}
+
+/// The same with so many segments, whose bytes are not modelled.
+pub fn shaped(max_groups: u32, segments: u64, terms: Terms) -> Arc<Model> {
     let shape = Shape {
         capacity: 2,
         slot_size: 64,
-        max_message: 32,
-        arena_size: 0,
-        max_groups: 1,
+        max_message: if segments == 0 { 32 } else { 64 },
+        arena_size: segments * 4096,
+        max_groups,
         max_participants: 3,
         first_sequence: 0,
     };
