@@ -1,11 +1,14 @@
 //! What the models share: a ring in modelled memory, and a futex made of loom's own primitives.
 #![allow(dead_code, reason = "each model uses some of it")]
 
+pub mod data;
+
 use loom::sync::{Arc, Condvar, Mutex};
-use slipring::layout::geometry::Shape;
+use slipring::layout::geometry::{Shape, control};
 use slipring::layout::{Geometry, GroupId, OwnerId, SlotHeader};
 use slipring::mem::{Event, Mem};
 use slipring::ring::{Channel, Claim, Claimer, Publisher, Ring, Start, Stuck, Terms, Wake};
+use slipring::sync::Ordering;
 
 /// A queue of two slots for participants 0 to 2, with one group.
 pub struct Model {
@@ -30,18 +33,28 @@ pub fn leased() -> Arc<Model> {
     })
 }
 
+/// Two slots, one group, three participants, no arena.
+pub const SMALL: Shape = Shape {
+    capacity: 2,
+    slot_size: 64,
+    max_message: 32,
+    arena_size: 0,
+    max_groups: 1,
+    max_participants: 3,
+    first_sequence: 0,
+};
+
 fn with(terms: Terms) -> Arc<Model> {
-    let shape = Shape {
-        capacity: 2,
-        slot_size: 64,
-        max_message: 32,
-        arena_size: 0,
-        max_groups: 1,
-        max_participants: 3,
-        first_sequence: 0,
-    };
+    shaped(SMALL, terms)
+}
+
+/// A queue of this shape, with one group.
+pub fn shaped(shape: Shape, terms: Terms) -> Arc<Model> {
     let geometry = Geometry::new(shape).unwrap();
     let ring = Ring::new(Mem::model(&geometry), geometry);
+    ring.mem()
+        .word(control::TAIL)
+        .store(shape.first_sequence, Ordering::Relaxed);
     let joining = ring.begin_group(OwnerId(0)).unwrap();
     let group = joining.id;
     ring.finish_group(joining, terms, Start::Latest).unwrap();
@@ -91,12 +104,7 @@ impl Model {
     /// wake-up is a deadlock, which loom reports.
     pub fn sleep(&self, channel: Channel, ticket: u32) {
         let mut sleepers = self.sleepers.lock().unwrap();
-        if self
-            .ring
-            .event(channel)
-            .load(slipring::sync::Ordering::SeqCst)
-            != ticket
-        {
+        if self.ring.event(channel).load(Ordering::SeqCst) != ticket {
             return;
         }
         let me = (channel, u32::try_from(sleepers.len()).unwrap());
@@ -158,7 +166,7 @@ impl<T: Ord + Clone + std::fmt::Debug> Outcomes<T> {
         for outcome in seen.iter() {
             assert!(
                 named.iter().any(|(known, _)| known == outcome),
-                "unknown outcome {outcome:?}"
+                "unknown outcome {outcome:?} of {seen:?}"
             );
         }
         for (known, name) in named {
