@@ -76,7 +76,10 @@ fn park_then_retry() {
             assert!(m.ring.decide(m.group, dead, true));
         }
         let next = m.next(&mut m.claimer(MEMBER)).unwrap();
-        assert_eq!((next.sequence, next.attempt), (u64::from(dead.is_none()), 1));
+        assert_eq!(
+            (next.sequence, next.attempt),
+            (u64::from(dead.is_none()), 1)
+        );
         consumer.join().unwrap();
         assert_eq!(m.ring.dead_at(m.group, 0).is_some(), dead.is_none());
         SEEN.add(dead.is_some());
@@ -118,9 +121,17 @@ fn drop_or_retry() {
         });
         assert!(m.publish(&mut p, 2).is_none());
         let dropped = m.ring.drop_oldest(&mut p, Stuck::Full);
-        let next = member.join().unwrap().map_or(u64::MAX, |claim| claim.sequence);
+        let next = member
+            .join()
+            .unwrap()
+            .map_or(u64::MAX, |claim| claim.sequence);
         assert!(m.publish(&mut p, 2).is_some() || next == 0);
         SEEN.add((dropped, next));
     });
-    SEEN.are(&[]);
+    SEEN.are(&[
+        ((false, 0), "given back, and claimed again"),
+        ((true, 0), "the same, and the drop came too late"),
+        ((true, 1), "given back, and dropped before it was claimed"),
+        ((true, u64::MAX), "dropped while parked"),
+    ]);
 }

@@ -106,7 +106,6 @@ fn floor_by_two() {
         SEEN.add((early, floor));
     });
     SEEN.are(&[
-        ((false, 0), "neither saw the first ack"),
         ((false, 1), "no room yet, and the floor lags"),
         ((false, 2), "no room yet"),
         ((true, 1), "room, and the floor lags"),

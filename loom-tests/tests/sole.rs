@@ -39,7 +39,9 @@ fn sole_publish_claim() {
             producing.publish(&mut p, 2).unwrap();
         });
         let mut c = m.claimer(0);
-        let bytes = (0..2).filter_map(|_| m.next(&mut c)).map(|claim| m.read(claim));
+        let bytes = (0..2)
+            .filter_map(|_| m.next(&mut c))
+            .map(|claim| m.read(claim));
         SEEN.add(bytes.collect());
         producer.join().unwrap();
     });
