@@ -14,8 +14,15 @@ use slipring::sync::Ordering;
 pub struct Model {
     pub ring: Ring,
     pub group: GroupId,
-    sleepers: Mutex<Vec<(Channel, u32)>>,
+    sleepers: Mutex<Sleepers>,
     woken: Condvar,
+}
+
+/// Who sleeps where, and how many have slept so far.
+#[derive(Default)]
+struct Sleepers {
+    asleep: Vec<(Channel, u32)>,
+    count: u32,
 }
 
 pub fn model(exclusive: bool) -> Arc<Model> {
@@ -61,7 +68,7 @@ pub fn shaped(shape: Shape, terms: Terms) -> Arc<Model> {
     Arc::new(Model {
         ring,
         group,
-        sleepers: Mutex::new(Vec::new()),
+        sleepers: Mutex::new(Sleepers::default()),
         woken: Condvar::new(),
     })
 }
@@ -107,9 +114,10 @@ impl Model {
         if self.ring.event(channel).load(Ordering::SeqCst) != ticket {
             return;
         }
-        let me = (channel, u32::try_from(sleepers.len()).unwrap());
-        sleepers.push(me);
-        while sleepers.contains(&me) {
+        let me = (channel, sleepers.count);
+        sleepers.count += 1;
+        sleepers.asleep.push(me);
+        while sleepers.asleep.contains(&me) {
             sleepers = self.woken.wait(sleepers).unwrap();
         }
     }
@@ -122,7 +130,7 @@ impl Model {
     }
 }
 
-/// Wakes sleepers of one channel; the models have only one each.
+/// Wakes sleepers of one channel.
 pub struct Waker<'a> {
     model: &'a Model,
     channel: Channel,
@@ -134,12 +142,13 @@ impl Wake for Waker<'_> {
         let mut woken = 0;
         while woken < count {
             let Some(at) = sleepers
+                .asleep
                 .iter()
                 .position(|&(channel, _)| channel == self.channel)
             else {
                 break;
             };
-            sleepers.remove(at);
+            sleepers.asleep.remove(at);
             woken += 1;
         }
         self.model.woken.notify_all();
