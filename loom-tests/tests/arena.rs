@@ -82,7 +82,8 @@ fn two_want(length: u64, used_before: bool) -> (Vec<bool>, Vec<u8>) {
     let m = shaped(ARENA, Terms::default());
     let mut c = m.claimer(0);
     if used_before {
-        m.publish_long(&mut m.publisher(0), 9, SEGMENT).unwrap();
+        // By one of the two, so that the segment's word could come back as it was.
+        m.publish_long(&mut m.publisher(1), 9, SEGMENT).unwrap();
         let claim = m.next(&mut c).unwrap();
         assert!(m.end(0, claim, slipring::ring::Settle::Ack));
     }

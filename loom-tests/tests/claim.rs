@@ -282,5 +282,18 @@ fn attach_against_cached_limit() {
         assert_eq!(expected, sent);
         SEEN.add((start, sent));
     });
-    SEEN.are(&[]);
+    SEEN.are(&[
+        ((1, 3), "at once, and to the end of its lap"),
+        (
+            (2, 3),
+            "behind one, and the producer waits for no reason any more",
+        ),
+        ((2, 4), "behind one, and to the end"),
+        (
+            (3, 3),
+            "behind two, and the producer was held back by the pin",
+        ),
+        ((3, 4), "behind two"),
+        ((4, 4), "behind all"),
+    ]);
 }

@@ -26,22 +26,25 @@ use slipring::layout::geometry::Shape;
 use slipring::layout::word::READY_BITS;
 use slipring::ring::{Claim, Settle, Terms};
 
-/// Its second message is the last before the hint's sequence wraps.
+/// The hint's sequence wraps between its second message and its third.
 const WRAPS: Shape = Shape {
     first_sequence: (1 << READY_BITS) - 2,
     ..SMALL
 };
-const SECOND: u64 = WRAPS.first_sequence + 1;
+const LAST: u64 = WRAPS.first_sequence + 2;
 const GIVER: u16 = 1;
 const SEARCHER: u16 = 2;
 
-/// Two messages, claimed by the giver.
+/// Two messages, on both sides of the wrap, claimed by the giver.
 fn two_claimed() -> (Arc<Model>, [Claim; 2]) {
     let m = shaped(WRAPS, Terms::default());
     let mut p = m.publisher(0);
+    m.publish(&mut p, 9).unwrap();
     m.publish(&mut p, 0).unwrap();
-    m.publish(&mut p, 1).unwrap();
     let mut c = m.claimer(GIVER);
+    let first = m.next(&mut c).unwrap();
+    assert_eq!(m.finish(GIVER, first), 9);
+    m.publish(&mut p, 1).unwrap();
     let claims = [(); 2].map(|()| m.next(&mut c).unwrap());
     (m, claims)
 }
@@ -56,7 +59,7 @@ fn nack_against_search() {
         // As after a wait in vain: the hint says to look, and there is nothing.
         m.ring.look_again(m.group);
         m.ring.raise_floor(m.group);
-        m.ring.note_ready(m.group, SECOND);
+        m.ring.note_ready(m.group, LAST);
         let giving = Arc::clone(&m);
         let giver = thread::spawn(move || assert!(giving.end(GIVER, claims[1], Settle::Nack)));
         let mut c = m.claimer(SEARCHER);
@@ -65,7 +68,7 @@ fn nack_against_search() {
         let late = m.next(&mut c);
         assert!(early.is_some() != late.is_some());
         let claim = early.or(late).unwrap();
-        assert_eq!((claim.sequence, claim.attempt), (SECOND, 2));
+        assert_eq!((claim.sequence, claim.attempt), (LAST, 2));
         SEEN.add(early.is_some());
     });
     SEEN.are(&[(false, "not yet given back"), (true, "given back")]);
@@ -111,7 +114,7 @@ fn two_search() {
         let other = giver.join().unwrap();
         if early.is_none() {
             let late = m.next(&mut c).unwrap();
-            assert_eq!((late.sequence, late.attempt), (SECOND, 3));
+            assert_eq!((late.sequence, late.attempt), (LAST, 3));
         }
         SEEN.add((other, early));
     });
