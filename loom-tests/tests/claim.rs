@@ -248,6 +248,7 @@ fn take_over_race() {
 /// had computed its limit before.
 #[test]
 fn attach_against_cached_limit() {
+    static SEEN: LazyLock<Outcomes<(u64, u64)>> = LazyLock::new(Outcomes::default);
     loom::model(|| {
         let m = model(false);
         // Without a group for now: the producer may go a lap beyond its own position.
@@ -256,11 +257,9 @@ fn attach_against_cached_limit() {
         m.publish(&mut p, 1).unwrap();
         let producing = Arc::clone(&m);
         let producer = thread::spawn(move || {
-            for byte in 2..5 {
-                if producing.publish(&mut p, byte).is_none() {
-                    break;
-                }
-            }
+            1 + (2..5)
+                .map_while(|byte| producing.publish(&mut p, byte))
+                .count() as u64
         });
         let joining = m.ring.begin_group(slipring::layout::OwnerId(2)).unwrap();
         let id = joining.id;
@@ -273,15 +272,28 @@ fn attach_against_cached_limit() {
             )
             .unwrap();
         let mut c = m.ring.claimer(id, slipring::layout::OwnerId(2));
+        let (mut expected, sent) = (start, producer.join().unwrap());
         // Nothing is acked, so nothing from the start on may be overwritten or lost.
-        let mut expected = start;
-        for _ in 0..2 {
-            if let Some(claim) = m.ring.claim(&mut c, true, Effort::Thorough).unwrap() {
-                assert_eq!(claim.sequence, expected);
-                assert_eq!(u64::from(m.read(claim)), claim.sequence + 1);
-                expected += 1;
-            }
+        while let Some(claim) = m.ring.claim(&mut c, true, Effort::Thorough).unwrap() {
+            assert_eq!(claim.sequence, expected);
+            assert_eq!(u64::from(m.read(claim)), claim.sequence + 1);
+            expected += 1;
         }
-        producer.join().unwrap();
+        assert_eq!(expected, sent);
+        SEEN.add((start, sent));
     });
+    SEEN.are(&[
+        ((1, 3), "at once, and to the end of its lap"),
+        (
+            (2, 3),
+            "behind one, and the producer waits for no reason any more",
+        ),
+        ((2, 4), "behind one, and to the end"),
+        (
+            (3, 3),
+            "behind two, and the producer was held back by the pin",
+        ),
+        ((3, 4), "behind two"),
+        ((4, 4), "behind all"),
+    ]);
 }

@@ -21,7 +21,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use common::death::each_death;
-use common::{Model, Outcomes, grouped, leased, model, shaped};
+use common::{Model, Outcomes, grouped, leased, model, segmented};
 use loom::sync::Arc;
 use loom::thread;
 use slipring::layout::{EntryState, OwnerId, SlotHeader};
@@ -475,7 +475,7 @@ fn publish_long(m: &Model, p: &mut Publisher, tell: &mut u64) {
 fn a_composer_dies() {
     static SEEN: LazyLock<Outcomes<(bool, bool)>> = LazyLock::new(Outcomes::default);
     each_death(2, 30, |at| {
-        let m = shaped(1, 2, Terms::default());
+        let m = segmented(1, 2, Terms::default());
         m.enter(DYING);
         let composing = Arc::clone(&m);
         let composer = thread::spawn(move || {

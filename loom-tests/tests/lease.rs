@@ -23,6 +23,7 @@ use loom::sync::Arc;
 use loom::thread;
 use slipring::layout::OwnerId;
 use slipring::ring::{Claim, Effort, Settle};
+use slipring::sync::{AtomicU64, Ordering};
 
 const SLOW: OwnerId = OwnerId(1);
 
@@ -75,4 +76,79 @@ fn extend_or_end() {
         SEEN.add((extended, ended));
     });
     SEEN.are(&[((true, 0), "extended in time"), ((false, 1), "ended")]);
+}
+
+/// copy_of_a_late_holder: a copy after which the claim still stands is whole, whoever ended the lease meanwhile and
+/// whatever came to the slot. The bytes are read while they may be written, so they are atomics here, outside the queue.
+#[test]
+fn copy_of_a_late_holder() {
+    static SEEN: LazyLock<Outcomes<(bool, [u64; 2])>> = LazyLock::new(Outcomes::default);
+    loom::model(|| {
+        let (m, claim) = claimed();
+        m.publish(&mut m.publisher(0), 8).unwrap();
+        let payload = Arc::new([AtomicU64::new(7), AtomicU64::new(7)]);
+        let (copying, bytes) = (Arc::clone(&m), Arc::clone(&payload));
+        let slow = thread::spawn(move || {
+            let copy = [0, 1].map(|at: usize| bytes[at].load(Ordering::Relaxed));
+            (copying.ring.still_holds(copying.group, SLOW, claim), copy)
+        });
+        assert_eq!(m.ring.expire(m.group, 200), 1);
+        let mut c = m.claimer(2);
+        let next = m.ring.claim(&mut c, true, Effort::Once).unwrap().unwrap();
+        assert_eq!(next.attempt, 2);
+        assert!(m.ring.settle(m.group, OwnerId(2), next, Settle::Ack));
+        let mut p = m.publisher(0);
+        let reserved = m.ring.reserve(&mut p).unwrap();
+        assert_eq!(reserved.sequence, 2);
+        for word in payload.iter() {
+            word.store(9, Ordering::Relaxed);
+        }
+        m.ring.commit(&mut p, reserved).unwrap();
+        SEEN.add(slow.join().unwrap());
+    });
+    SEEN.are(&[
+        ((true, [7, 7]), "in time"),
+        ((false, [7, 7]), "too late, and whole"),
+        ((false, [7, 9]), "torn, and refused"),
+        ((false, [9, 7]), "the same"),
+        ((false, [9, 9]), "of the next message, and refused"),
+    ]);
+}
+
+/// an_old_lease: the lease of an earlier claim ends none that has not noted its own yet.
+#[test]
+fn an_old_lease() {
+    static SEEN: LazyLock<Outcomes<Option<u64>>> = LazyLock::new(Outcomes::default);
+    loom::model(|| {
+        let (m, first) = claimed();
+        assert!(m.ring.settle(m.group, SLOW, first, Settle::Nack));
+        let claiming = Arc::clone(&m);
+        let next = thread::spawn(move || {
+            let mut c = claiming.claimer(2);
+            let claim = claiming.ring.claim(&mut c, true, Effort::Once).unwrap();
+            let claim = claim.unwrap();
+            let owner = OwnerId(2);
+            claiming
+                .ring
+                .begin_lease(claiming.group, owner, claim, true, 300);
+            claim
+        });
+        // The first claim's lease has ended, the second's will not have; nor will one begun here.
+        assert_eq!(m.ring.expire(m.group, 250), 0);
+        let claim = next.join().unwrap();
+        assert!(m.ring.still_holds(m.group, OwnerId(2), claim));
+        assert_eq!(m.ring.expire(m.group, 299), 0);
+        SEEN.add(
+            [300, 350]
+                .into_iter()
+                .find(|&now| m.ring.expire(m.group, now) == 1),
+        );
+    });
+    SEEN.are(&[
+        (Some(300), "its own"),
+        (
+            Some(350),
+            "begun here; loom lets the owner's later store come before the exchange",
+        ),
+    ]);
 }

@@ -64,6 +64,7 @@ impl Mem {
         for number in 0..geometry.segment_count() {
             words(geometry.segment(number).0, SEGMENT_SIZE, 4);
         }
+        let cell = || Unit::Bytes(UnsafeCell::new([0; 8]));
         words(geometry.reservation(0).0, geometry.capacity() * 8, LINE / 8);
         let slot_size = geometry.shape().slot_size;
         for sequence in 0..geometry.capacity() {
@@ -72,7 +73,14 @@ impl Mem {
         for sequence in 0..geometry.capacity() {
             let slot = geometry.slot(sequence).0;
             for offset in (slot + 8..slot + slot_size).step_by(8) {
-                units.insert(offset, Unit::Bytes(UnsafeCell::new([0; 8])));
+                units.insert(offset, cell());
+            }
+        }
+        // Enough to see who writes a segment: the first bytes of each half.
+        for number in 0..geometry.segment_count() {
+            let start = geometry.segment_bytes(number).0;
+            for offset in [start, start + geometry.segment_size() / 2] {
+                units.insert(offset, cell());
             }
         }
         let mut events = vec![control::SPACE_EVENT];

@@ -64,7 +64,8 @@ impl Ring {
 
     fn try_hold(&self, p: &Publisher, number: u64, size: u64, floor: u64) -> Option<HeldSegment> {
         let state = self.segment_word(number, segment::STATE);
-        // ORDERING: Acquire; pairs with open_segment's Release; bump and used_until as its last holder left them.
+        // ORDERING: Acquire; pairs with open_segment's Release; bump and used_until as its last holder left them;
+        // models two_share_a_segment, two_empty_a_segment.
         let found = OwnedWord(state.load(Ordering::Acquire));
         if !matches!(
             found.entry_state(),
@@ -118,7 +119,7 @@ impl Ring {
         // ORDERING: Release; stands before the commit, also for whoever repairs after us; model a_composer_dies.
         self.segment_word(held.number, segment::BUMP)
             .store(held.bump_after, Ordering::Release);
-        // ORDERING: Release; as above.
+        // ORDERING: Release; as above; model segment_then_reuse.
         self.segment_word(held.number, segment::USED_UNTIL)
             .raise(sequence + 1, Ordering::Release);
     }
@@ -126,7 +127,8 @@ impl Ring {
     /// Gives it back, with whatever room is left.
     pub fn open_segment(&self, held: &HeldSegment) {
         let open = held.word.with_state(EntryState::Closing);
-        // ORDERING: Release; pairs with try_hold's Acquire; bump and used_until. Fails only if a sweep took us for dead.
+        // ORDERING: Release; pairs with try_hold's Acquire; bump and used_until; model two_share_a_segment. Fails
+        // only if a sweep took us for dead.
         let _swept = self.segment_word(held.number, segment::STATE).replace(
             held.word.0,
             open.0,

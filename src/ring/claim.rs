@@ -114,7 +114,7 @@ impl Ring {
 
     fn claim_given_back(&self, c: &Claimer, open: bool) -> Result<Option<Claim>, Damage> {
         let word = self.group_word(c.group, group::READY);
-        // ORDERING: Acquire; pairs with note_ready's Release; the word it points to says Ready.
+        // ORDERING: Acquire; pairs with note_ready's Release; the word it points to says Ready; model nack_against_search.
         let hint = ReadyHint(word.load(Ordering::Acquire));
         if !hint.is_some() {
             return Ok(None);
@@ -265,8 +265,8 @@ impl Ring {
             (before, ClaimState::Claimed)
         };
         let mine = ClaimWord::new(lap, attempt, c.owner, state);
-        // ORDERING: AcqRel; pairs with settle's Release, and with the sweep's Acquire, which then finds our name; model
-        // claim_claim.
+        // ORDERING: AcqRel; pairs with settle's Release, and with the sweep's Acquire, which then finds our name; models
+        // claim_claim, batch_race, two_search.
         word.replace(found.0, mine.0, Ordering::AcqRel)
             .then_some(Claim {
                 sequence,

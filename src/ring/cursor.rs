@@ -331,7 +331,7 @@ impl Ring {
         // ORDERING: Relaxed; only this consumer writes it.
         if word.load(Ordering::Relaxed) < floor {
             // ORDERING: SeqCst (Release part: our reads of the payloads below are over); pairs with floor's Acquire;
-            // SeqCst against sleep::prepare by a producer; models cursor_then_reuse, ack_then_sleep.
+            // SeqCst against sleep::prepare by a producer; models cursor_then_reuse, cursor_then_sleep.
             word.swap(floor, Ordering::SeqCst);
         }
     }

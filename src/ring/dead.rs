@@ -95,7 +95,8 @@ impl Ring {
             true => (0, ClaimState::Ready),
         };
         let decided = ClaimWord::new(lap, attempt, OwnerId(0), state);
-        // ORDERING: SeqCst; as in settle, against sleeping consumers and producers.
+        // ORDERING: SeqCst; as in settle, against sleeping consumers and producers; models discard_then_reuse,
+        // retry_or_discard, decide_then_sleep.
         let first =
             self.claim_word(id, dead.sequence)
                 .replace(dead.word.0, decided.0, Ordering::SeqCst);

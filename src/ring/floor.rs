@@ -44,7 +44,8 @@ impl Ring {
         let floor = self.oldest_open(id);
         let reached = self.settled_until(id, floor);
         if reached > floor {
-            // ORDERING: AcqRel; pairs with floor's Acquire; passes on what the Acquire loads of is_settled saw.
+            // ORDERING: AcqRel; pairs with floor's Acquire; passes on what the Acquire loads of is_settled saw; model
+            // floor_by_two.
             self.group_word(id, group::FLOOR)
                 .raise(reached, Ordering::AcqRel);
         }
@@ -52,7 +53,8 @@ impl Ring {
     }
 
     pub(super) fn is_settled(&self, id: GroupId, sequence: u64) -> bool {
-        // ORDERING: Acquire; pairs with settle's Release; the consumer's reads are over (I3); model ack_then_reuse.
+        // ORDERING: Acquire; pairs with settle's Release; the consumer's reads are over (I3); models ack_then_reuse,
+        // floor_by_two.
         let claim = ClaimWord(self.claim_word(id, sequence).load(Ordering::Acquire));
         match claim.state_in(self.geo.lap(sequence)) {
             Some(ClaimState::Done) => true,

@@ -56,7 +56,7 @@ impl Ring {
         let word = self.participant_word(id, participant::PRODUCES);
         // ORDERING: Release; with the fence: either the sole producer sees this, or we see it.
         word.store(1, Ordering::Release);
-        // ORDERING: SeqCst fence; pairs with become_sole's.
+        // ORDERING: SeqCst fence; pairs with become_sole's; model sole_or_ordinary.
         fence(Ordering::SeqCst);
         // ORDERING: Acquire; pairs with become_sole's Release.
         let sole = OwnedWord(self.word(control::SOLE).load(Ordering::Acquire));
@@ -91,7 +91,7 @@ impl Ring {
             // ORDERING: Relaxed; only names the winner.
             return Err(OwnedWord(word.load(Ordering::Relaxed)).owner());
         }
-        // ORDERING: SeqCst fence; pairs with become_producer's.
+        // ORDERING: SeqCst fence; pairs with become_producer's; model sole_or_ordinary.
         fence(Ordering::SeqCst);
         let other = self.geo.participant_ids().find(|&other| {
             // ORDERING: Acquire; pairs with stop_producing's Release.

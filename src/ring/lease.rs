@@ -103,7 +103,7 @@ impl Ring {
     /// Whether an opened claim is still `owner`'s, after copying its bytes: if so, the copy is whole.
     pub fn still_holds(&self, id: GroupId, owner: OwnerId, claim: Claim) -> bool {
         // ORDERING: Acquire fence; pairs with reserve's Release fence: had a byte of a later lap been copied, the claim
-        // word's change, which came before it, would show below.
+        // word's change, which came before it, would show below; model copy_of_a_late_holder.
         fence(Ordering::Acquire);
         // ORDERING: Relaxed; after the fence.
         self.claim_word(id, claim.sequence).load(Ordering::Relaxed)
@@ -136,7 +136,8 @@ impl Ring {
         let lease_word = self.lease_word(id, sequence);
         // ORDERING: Acquire; pairs with begin_lease's CAS.
         let lease = LeaseWord(lease_word.load(Ordering::Acquire));
-        // ORDERING: Acquire; pairs with take's Release; read after the lease, so an older lease cannot end a newer claim.
+        // ORDERING: Acquire; pairs with take's Release; read after the lease, so an older lease cannot end a newer claim;
+        // model an_old_lease.
         let claim = ClaimWord(word.load(Ordering::Acquire));
         if !matches!(
             claim.state_in(self.geo.lap(sequence)),

@@ -169,7 +169,7 @@ impl Ring {
         let word = self.slot_word(sequence);
         if p.sole {
             // ORDERING: SeqCst (Release part: header and payload); pairs with load_slot's Acquire; SeqCst against
-            // sleep::prepare; models publish_claim, publish_then_sleep.
+            // sleep::prepare; models sole_publish_claim, sole_then_sleep.
             word.swap(published, Ordering::SeqCst);
             let taken = OwnedWord::slot(lap, p.owner, SlotState::Taken);
             // ORDERING: Release; pairs with newest_taken's Acquire; follows the slot, so a death leaves nothing open; model
@@ -177,7 +177,8 @@ impl Ring {
             self.reservation(sequence).store(taken.0, Ordering::Release);
             p.next = sequence + 1;
         } else if
-        // ORDERING: SeqCst (Release part: header and payload); as for a sole producer; model commit_or_abort.
+        // ORDERING: SeqCst (Release part: header and payload); as for a sole producer; models
+        // publish_claim, publish_long_claim, publish_then_sleep, commit_or_abort.
         !word.replace(before.0, published, Ordering::SeqCst) {
             return Err(Stuck::Fenced);
         }
@@ -287,7 +288,7 @@ impl Ring {
             Some(ClaimState::Claimed | ClaimState::Opened) => return false,
         }
         let done = ClaimWord::new(lap, claim.attempt(), p.owner, ClaimState::Done);
-        // ORDERING: AcqRel; pairs with is_settled's Acquire; as an ack.
+        // ORDERING: AcqRel; pairs with is_settled's Acquire; as an ack; models drop_or_claim, drop_or_nack.
         if word.replace(claim.0, done.0, Ordering::AcqRel) {
             // ORDERING: Relaxed; a counter.
             self.group_word(id, group::LOST).add(1, Ordering::Relaxed);

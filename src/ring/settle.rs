@@ -39,7 +39,7 @@ impl Ring {
         };
         let ended = ClaimWord::new(lap, attempt, signed, state);
         // ORDERING: SeqCst (Release part: our reads of the payload are over); pairs with floor's Acquire; SeqCst against
-        // sleep::prepare by a producer; models ack_then_reuse, ack_then_sleep.
+        // sleep::prepare by a producer; models ack_then_reuse, floor_by_two, segment_then_reuse, ack_then_sleep.
         let settled =
             self.claim_word(group, claim.sequence)
                 .replace(opened.0, ended.0, Ordering::SeqCst);
@@ -59,7 +59,7 @@ impl Ring {
             ClaimState::Ready
         };
         let ready = ClaimWord::new(lap, claim.attempt, owner, state);
-        // ORDERING: SeqCst; as in settle, against a sleeping consumer.
+        // ORDERING: SeqCst; as in settle, against a sleeping consumer; model batch_dropped.
         if self
             .claim_word(group, claim.sequence)
             .replace(claimed.0, ready.0, Ordering::SeqCst)
@@ -75,7 +75,8 @@ impl Ring {
         let mut found = word.load(Ordering::Acquire);
         // Bound: each failure is another process' progress.
         while let Err(now) =
-            // ORDERING: AcqRel; pairs with claim_given_back's Acquire; the claim word says Ready; model nack_claim.
+            // ORDERING: AcqRel; pairs with claim_given_back's Acquire; the claim word says Ready; models nack_claim,
+            // nack_against_search, two_nacks.
             word.exchange(
                 found,
                 ReadyHint(found).lowered_to(sequence).0,

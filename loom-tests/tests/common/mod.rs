@@ -1,20 +1,29 @@
 //! What the models share: a ring in modelled memory, and a futex made of loom's own primitives.
 #![allow(dead_code, reason = "each model uses some of it")]
 
+pub mod data;
 pub mod death;
 
 use loom::sync::{Arc, Condvar, Mutex};
-use slipring::layout::geometry::Shape;
+use slipring::layout::geometry::{Shape, control};
 use slipring::layout::{Geometry, GroupId, OwnerId, SlotHeader};
 use slipring::mem::{Event, Mem};
 use slipring::ring::{Channel, Claim, Claimer, Publisher, Ring, Start, Stuck, Terms, Wake};
+use slipring::sync::Ordering;
 
 /// A queue of two slots for participants 0 to 2, with one group.
 pub struct Model {
     pub ring: Ring,
     pub group: GroupId,
-    sleepers: Mutex<Vec<(Channel, u32)>>,
+    sleepers: Mutex<Sleepers>,
     woken: Condvar,
+}
+
+/// Who sleeps where, and how many have slept so far.
+#[derive(Default)]
+struct Sleepers {
+    asleep: Vec<(Channel, u32)>,
+    count: u32,
 }
 
 pub fn model(exclusive: bool) -> Arc<Model> {
@@ -32,35 +41,55 @@ pub fn leased() -> Arc<Model> {
     })
 }
 
+/// Two slots, one group, three participants, no arena.
+pub const SMALL: Shape = Shape {
+    capacity: 2,
+    slot_size: 64,
+    max_message: 32,
+    arena_size: 0,
+    max_groups: 1,
+    max_participants: 3,
+    first_sequence: 0,
+};
+
 fn with(terms: Terms) -> Arc<Model> {
-    grouped(1, terms)
+    shaped(SMALL, terms)
 }
 
 /// A queue with room for so many groups, and one group.
 pub fn grouped(max_groups: u32, terms: Terms) -> Arc<Model> {
-    shaped(max_groups, 0, terms)
+    let shape = Shape {
+        max_groups,
+        ..SMALL
+    };
+    shaped(shape, terms)
 }
 
-/// The same with so many segments, whose bytes are not modelled.
-pub fn shaped(max_groups: u32, segments: u64, terms: Terms) -> Arc<Model> {
+/// The same with so many segments.
+pub fn segmented(max_groups: u32, segments: u64, terms: Terms) -> Arc<Model> {
     let shape = Shape {
-        capacity: 2,
-        slot_size: 64,
-        max_message: if segments == 0 { 32 } else { 64 },
-        arena_size: segments * 4096,
         max_groups,
-        max_participants: 3,
-        first_sequence: 0,
+        max_message: 64,
+        arena_size: segments * 4096,
+        ..SMALL
     };
+    shaped(shape, terms)
+}
+
+/// A queue of this shape, with one group.
+pub fn shaped(shape: Shape, terms: Terms) -> Arc<Model> {
     let geometry = Geometry::new(shape).unwrap();
     let ring = Ring::new(Mem::model(&geometry), geometry);
+    ring.mem()
+        .word(control::TAIL)
+        .store(shape.first_sequence, Ordering::Relaxed);
     let joining = ring.begin_group(OwnerId(0)).unwrap();
     let group = joining.id;
     ring.finish_group(joining, terms, Start::Latest).unwrap();
     Arc::new(Model {
         ring,
         group,
-        sleepers: Mutex::new(Vec::new()),
+        sleepers: Mutex::new(Sleepers::default()),
         woken: Condvar::new(),
     })
 }
@@ -103,17 +132,13 @@ impl Model {
     /// wake-up is a deadlock, which loom reports.
     pub fn sleep(&self, channel: Channel, ticket: u32) {
         let mut sleepers = self.sleepers.lock().unwrap();
-        if self
-            .ring
-            .event(channel)
-            .load(slipring::sync::Ordering::SeqCst)
-            != ticket
-        {
+        if self.ring.event(channel).load(Ordering::SeqCst) != ticket {
             return;
         }
-        let me = (channel, u32::try_from(sleepers.len()).unwrap());
-        sleepers.push(me);
-        while sleepers.contains(&me) {
+        let me = (channel, sleepers.count);
+        sleepers.count += 1;
+        sleepers.asleep.push(me);
+        while sleepers.asleep.contains(&me) {
             sleepers = self.woken.wait(sleepers).unwrap();
         }
     }
@@ -126,7 +151,7 @@ impl Model {
     }
 }
 
-/// Wakes sleepers of one channel; the models have only one each.
+/// Wakes sleepers of one channel.
 pub struct Waker<'a> {
     model: &'a Model,
     channel: Channel,
@@ -138,12 +163,13 @@ impl Wake for Waker<'_> {
         let mut woken = 0;
         while woken < count {
             let Some(at) = sleepers
+                .asleep
                 .iter()
                 .position(|&(channel, _)| channel == self.channel)
             else {
                 break;
             };
-            sleepers.remove(at);
+            sleepers.asleep.remove(at);
             woken += 1;
         }
         self.model.woken.notify_all();
@@ -170,7 +196,7 @@ impl<T: Ord + Clone + std::fmt::Debug> Outcomes<T> {
         for outcome in seen.iter() {
             assert!(
                 named.iter().any(|(known, _)| known == outcome),
-                "unknown outcome {outcome:?}"
+                "unknown outcome {outcome:?} of {seen:?}"
             );
         }
         for (known, name) in named {

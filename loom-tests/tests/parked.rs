@@ -1,0 +1,137 @@
+//! Parked messages: who decides on one is the only one, and has looked at it before it is gone.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::undocumented_unsafe_blocks,
+    clippy::multiple_unsafe_ops_per_block,
+    missing_docs,
+    reason = "a test may fail loudly"
+)]
+#![cfg(slipring_loom)]
+
+mod common;
+
+use std::sync::LazyLock;
+
+use common::{Model, Outcomes, model};
+use loom::sync::Arc;
+use loom::thread;
+use slipring::ring::{Cause, Claim, Settle, Stuck};
+
+const PARKS: Settle = Settle::Park(Cause::Rejected);
+const CONSUMER: u16 = 1;
+const MEMBER: u16 = 2;
+
+/// A full queue, its first message claimed.
+fn claimed() -> (Arc<Model>, slipring::ring::Publisher, Claim) {
+    let m = model(false);
+    let mut p = m.publisher(0);
+    m.publish(&mut p, 0).unwrap();
+    m.publish(&mut p, 1).unwrap();
+    let claim = m.next(&mut m.claimer(CONSUMER)).unwrap();
+    (m, p, claim)
+}
+
+/// retry_or_discard: two members decide differently; one of them does, and so it is.
+#[test]
+fn retry_or_discard() {
+    static SEEN: LazyLock<Outcomes<bool>> = LazyLock::new(Outcomes::default);
+    loom::model(|| {
+        let (m, _, claim) = claimed();
+        assert!(m.end(CONSUMER, claim, PARKS));
+        let deciding = Arc::clone(&m);
+        let other = thread::spawn(move || {
+            let dead = deciding.ring.dead_at(deciding.group, 0);
+            dead.is_some_and(|dead| deciding.ring.decide(deciding.group, dead, false))
+        });
+        let dead = m.ring.dead_at(m.group, 0);
+        let retried = dead.is_some_and(|dead| m.ring.decide(m.group, dead, true));
+        assert!(retried != other.join().unwrap());
+        let next = m.next(&mut m.claimer(MEMBER)).unwrap();
+        assert_eq!((next.sequence, next.attempt), (u64::from(!retried), 1));
+        SEEN.add(retried);
+    });
+    SEEN.are(&[(true, "retried"), (false, "discarded")]);
+}
+
+/// park_then_retry: who finds it parked gives it back, and it is delivered as if for the first time.
+#[test]
+fn park_then_retry() {
+    static SEEN: LazyLock<Outcomes<bool>> = LazyLock::new(Outcomes::default);
+    loom::model(|| {
+        let (m, _, claim) = claimed();
+        let parking = Arc::clone(&m);
+        let consumer = thread::spawn(move || {
+            assert_eq!(parking.read(claim), 0);
+            assert!(parking.end(CONSUMER, claim, PARKS));
+        });
+        let dead = m.ring.dead_at(m.group, 0);
+        if let Some(dead) = dead {
+            assert_eq!((dead.attempt, dead.cause), (1, Cause::Rejected));
+            assert!(m.ring.decide(m.group, dead, true));
+        }
+        let next = m.next(&mut m.claimer(MEMBER)).unwrap();
+        assert_eq!(
+            (next.sequence, next.attempt),
+            (u64::from(dead.is_none()), 1)
+        );
+        consumer.join().unwrap();
+        assert_eq!(m.ring.dead_at(m.group, 0).is_some(), dead.is_none());
+        SEEN.add(dead.is_some());
+    });
+    SEEN.are(&[(true, "given back"), (false, "not parked yet")]);
+}
+
+/// discard_then_reuse: the slot of a discarded message is used again only after who decided has looked at it.
+#[test]
+fn discard_then_reuse() {
+    static SEEN: LazyLock<Outcomes<bool>> = LazyLock::new(Outcomes::default);
+    loom::model(|| {
+        let (m, mut p, claim) = claimed();
+        assert!(m.end(CONSUMER, claim, PARKS));
+        let deciding = Arc::clone(&m);
+        let member = thread::spawn(move || {
+            let dead = deciding.ring.dead_at(deciding.group, 0).unwrap();
+            assert_eq!(deciding.read(claim), 0);
+            assert!(deciding.ring.decide(deciding.group, dead, false));
+        });
+        SEEN.add(m.publish(&mut p, 2).is_some());
+        member.join().unwrap();
+    });
+    SEEN.are(&[(false, "still parked"), (true, "slot used again")]);
+}
+
+/// drop_or_retry: of a lossy queue's producer and a member that gives it back, one has it.
+#[test]
+fn drop_or_retry() {
+    static SEEN: LazyLock<Outcomes<(bool, u64)>> = LazyLock::new(Outcomes::default);
+    loom::model(|| {
+        let (m, mut p, claim) = claimed();
+        assert!(m.end(CONSUMER, claim, PARKS));
+        let deciding = Arc::clone(&m);
+        let member = thread::spawn(move || {
+            let dead = deciding.ring.dead_at(deciding.group, 0)?;
+            let retried = deciding.ring.decide(deciding.group, dead, true);
+            retried.then(|| deciding.next(&mut deciding.claimer(MEMBER)))?
+        });
+        assert!(m.publish(&mut p, 2).is_none());
+        let dropped = m.ring.drop_oldest(&mut p, Stuck::Full);
+        let next = member
+            .join()
+            .unwrap()
+            .map_or(u64::MAX, |claim| claim.sequence);
+        assert!(m.publish(&mut p, 2).is_some() || next == 0);
+        SEEN.add((dropped, next));
+    });
+    SEEN.are(&[
+        ((false, 0), "given back, and claimed again"),
+        ((true, 0), "the same, and the drop came too late"),
+        ((true, 1), "given back, and dropped before it was claimed"),
+        ((true, u64::MAX), "dropped while parked"),
+    ]);
+}
