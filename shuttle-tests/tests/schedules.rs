@@ -105,7 +105,7 @@ impl Plan {
 fn execute(path: &Path, total: &Total) {
     let mut draw = Draw(seed() ^ 0x5eed);
     let plan = Plan::draw(&mut draw);
-    let _here = Here(plan);
+    ledger::say(|| format!("{plan:?}"));
     // There is one of the execution before.
     let _old = std::fs::remove_file(path);
     plan.create(path);
@@ -188,17 +188,6 @@ fn check(path: &Path, plan: Plan) {
     assert_eq!(Words::read(&file, &geometry).living(), [], "participants");
 }
 
-/// Says how to have a failure again.
-struct Here(Plan);
-
-impl Drop for Here {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("{:?}\nagain: ci/shuttle.sh seed {}", self.0, seed());
-        }
-    }
-}
-
 #[derive(Default)]
 struct Total {
     executions: AtomicU64,
@@ -256,6 +245,9 @@ fn run(first: u64, most: u64, time: Duration, total: &'static Total) -> bool {
         runner.run(move || execute(&path, total))
     }));
     lives::end();
+    if ended.is_err() {
+        eprintln!("again: ci/shuttle.sh seed {}", seed());
+    }
     ended.is_ok()
 }
 

@@ -7,7 +7,7 @@ use slipring::{
     PublishError, Queue, Reservation, Start,
 };
 
-use super::ledger::{End, Held, attempt, deliver, published, refused};
+use super::ledger::{End, Held, attempt, deliver, end_both, published, refused};
 use super::schedule::{Draw, wait};
 
 /// Vain tries in a row after which somebody goes home.
@@ -76,14 +76,18 @@ impl Actor<'_> {
     /// Consumes until nothing has come for long.
     pub fn consume(mut self, group: &'static str, most: u64) {
         let queue = self.open();
-        let consumer = queue.group(group).unwrap().consumer().unwrap();
+        let found = queue.group(group).unwrap();
+        let exclusive = found.is_exclusive();
+        let consumer = found.consumer().unwrap();
         let (mut taken, mut vain) = (0, 0);
         while taken < most && vain < PATIENCE {
-            let some = if self.draw.one_in(4) {
-                self.take_several(group, &consumer)
-            } else {
-                let held = deliver(self.by, group, false, || one(consumer.try_recv()));
-                held.map(|held| self.handle(held)).is_some()
+            let some = match self.draw.below(6) {
+                0 => self.take_several(group, &consumer),
+                1 => self.take_two(group, exclusive, &consumer),
+                _ => {
+                    let held = self.take(group, &consumer);
+                    held.map(|held| self.handle(held)).is_some()
+                }
             };
             taken += u64::from(some);
             vain = if some { 0 } else { vain + 1 };
@@ -91,6 +95,37 @@ impl Actor<'_> {
                 wait();
             }
         }
+    }
+
+    fn take<'c>(&self, group: &'static str, consumer: &'c Consumer) -> Option<Held<'c>> {
+        deliver(self.by, group, false, || one(consumer.try_recv()))
+    }
+
+    /// Two at a time, acked in any order, or together.
+    fn take_two(&mut self, group: &'static str, exclusive: bool, consumer: &Consumer) -> bool {
+        let Some(first) = self.take(group, consumer) else {
+            return false;
+        };
+        let Some(second) = self.take(group, consumer) else {
+            first.end(End::Ack);
+            return true;
+        };
+        let for_a_while = |times| (0..times).for_each(|_| wait());
+        match self.draw.below(3) {
+            0 if exclusive && first.is_before(&second) => {
+                end_both(first, second, || for_a_while(self.draw.below(8)));
+            }
+            1 => {
+                first.end(End::Ack);
+                second.end(End::Ack);
+            }
+            _ => {
+                second.end(End::Ack);
+                for_a_while(self.draw.below(8));
+                first.end(End::Ack);
+            }
+        }
+        true
     }
 
     /// Looks at it for a while, and ends it.

@@ -23,6 +23,8 @@ pub struct Ledger {
     newest: Option<u64>,
     /// Who is in a call that may count a hand-over that nobody sees, of which group.
     counting: BTreeMap<u16, &'static str>,
+    /// Who is in a call that claims several, of which group.
+    several: BTreeMap<u16, &'static str>,
     pub tally: Tally,
 }
 
@@ -79,6 +81,13 @@ pub struct Held<'c> {
     handed: u64,
 }
 
+/// What happens, in order, when one execution is run again to look at it.
+pub fn say(text: impl FnOnce() -> String) {
+    if std::env::var_os("SLIPRING_SHUTTLE_TRACE").is_some() {
+        eprintln!("{}", text());
+    }
+}
+
 pub fn ledger<T>(note: impl FnOnce(&mut Ledger) -> T) -> T {
     LEDGER.with_borrow_mut(note)
 }
@@ -96,6 +105,7 @@ fn payload(id: Id, length: usize) -> Vec<u8> {
 pub fn attempt(by: u16, length: usize) -> (Id, Vec<u8>) {
     ledger(|ledger| {
         let id = ledger.sent.len();
+        say(|| format!("{by}: message {id}, {length} bytes"));
         ledger.sent.push(Sent {
             by,
             length,
@@ -109,10 +119,12 @@ pub fn attempt(by: u16, length: usize) -> (Id, Vec<u8>) {
 
 /// It was not taken.
 pub fn refused(id: Id) {
+    say(|| format!("message {id}: refused"));
     ledger(|ledger| assert_eq!(ledger.sent[id].sequence, None, "message {id} was refused"));
 }
 
 pub fn published(id: Id, sequence: u64) {
+    say(|| format!("message {id}: published as {sequence}"));
     ledger(|ledger| {
         ledger.has_sequence(id, sequence);
         let sent = &mut ledger.sent[id];
@@ -134,16 +146,26 @@ pub fn deliver<'c>(
     several: bool,
     claim: impl FnOnce() -> Option<Delivery<'c>>,
 ) -> Option<Held<'c>> {
+    say(|| format!("{by}: claims in {group}, several: {several}"));
     let before = ledger(|ledger| {
         ledger.counting.insert(by, group);
         if several {
-            ledger.groups.entry(group).or_default().unordered_below = ledger.sent.len();
+            ledger.several.insert(by, group);
         }
         ledger.groups.entry(group).or_default().seen.clone()
     });
     let delivery = claim();
+    say(|| {
+        let (sequence, count) = delivery.as_ref().map_or((None, 0), |delivery| {
+            (Some(delivery.sequence()), delivery.delivery_count())
+        });
+        format!("{by}: got {sequence:?} in {group}, delivery {count}")
+    });
     ledger(|ledger| {
         ledger.counting.remove(&by);
+        if ledger.several.remove(&by).is_some() {
+            ledger.groups.entry(group).or_default().unordered_below = ledger.sent.len();
+        }
         delivery.map(|delivery| {
             let (id, handed) = ledger.delivered(by, group, &delivery, &before);
             Held {
@@ -167,6 +189,10 @@ pub enum End {
 }
 
 impl Held<'_> {
+    pub fn is_before(&self, other: &Self) -> bool {
+        self.delivery.sequence() < other.delivery.sequence()
+    }
+
     /// Its bytes are still what they were.
     pub fn look(&self) {
         let expected = ledger(|ledger| payload(self.id, ledger.sent[self.id].length));
@@ -187,6 +213,7 @@ impl Held<'_> {
             handed,
         } = self;
         let uncounted = matches!(how, End::Release | End::Drop);
+        say(|| format!("{by}: ends message {id} in {group}: {how:?}"));
         ledger(|ledger| {
             // An exclusive consumer that dies in a nack has counted the hand-over, and its successor does again.
             if how == End::Nack {
@@ -212,6 +239,7 @@ impl Held<'_> {
             }
         };
         ledger(|ledger| {
+            say(|| format!("{by}: ended message {id} in {group}: {ended:?}"));
             ledger.counting.remove(&by);
             let leased = ledger.groups[group].leased;
             match ended {
@@ -231,12 +259,35 @@ impl Held<'_> {
     }
 }
 
+/// Acks the newer of two messages of an exclusive group with all before it, and looks on at the older one for a while.
+pub fn end_both(older: Held<'_>, newer: Held<'_>, meanwhile: impl FnOnce()) {
+    newer.look();
+    let (group, ids) = (newer.group, [older.id, newer.id]);
+    for id in ids {
+        ledger(|ledger| ledger.fate(group, id).acking = true);
+    }
+    newer.delivery.ack_up_to().unwrap();
+    for id in ids {
+        ledger(|ledger| {
+            let fate = ledger.fate(group, id);
+            (fate.holder, fate.acked) = (None, true);
+        });
+    }
+    meanwhile();
+    older.look();
+}
+
 /// A participant is dead, before its destructors have run or after: nobody can tell.
 pub fn died(by: u16) {
+    say(|| format!("{by}: died"));
     ledger(|ledger| {
         ledger.tally.deaths += 1;
         if let Some(group) = ledger.counting.remove(&by) {
-            ledger.groups.entry(group).or_default().unseen += 1;
+            let log = ledger.groups.entry(group).or_default();
+            log.unseen += 1;
+            if ledger.several.remove(&by).is_some() {
+                log.unordered_below = ledger.sent.len();
+            }
         }
         for log in ledger.groups.values_mut() {
             for fate in log.fates.values_mut() {
@@ -291,8 +342,9 @@ impl Ledger {
         assert_eq!(facts, (producer.into(), id), "{what}: another's header");
         self.has_sequence(id, sequence);
         self.tally.delivered += 1;
+        let unseen_batch = self.several.values().any(|claimed| *claimed == group);
         let log = self.groups.get_mut(group).unwrap();
-        let ordered = before.get(&producer).is_none_or(|&seen| seen < id);
+        let ordered = unseen_batch || before.get(&producer).is_none_or(|&seen| seen < id);
         let known = log.fates.contains_key(&id);
         assert!(
             known || ordered || count > 1 || id < log.unordered_below || log.unseen > 0,
