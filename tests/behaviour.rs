@@ -45,12 +45,14 @@ on_every_backing!["behaviour.rs":
     a_rejected_reservation_is_handed_back,
     a_batch_is_published_in_order,
     a_batch_that_does_not_fit_says_how_much_did,
+    a_batch_waits_for_room,
     a_batch_is_claimed_and_counted_one_by_one,
     every_group_sees_every_message,
     a_shared_group_gives_each_message_to_one,
     groups_start_where_they_are_told,
     a_group_cannot_start_out_of_reach,
     group_names_are_checked_and_unique,
+    a_group_is_opened_or_made,
     a_deleted_group_tells_its_members_and_frees_the_ring,
     an_ephemeral_group_vanishes_with_its_last_consumer,
     group_entries_are_used_again,
@@ -492,6 +494,26 @@ fn a_batch_that_does_not_fit_says_how_much_did(backing: Backing) {
     );
 }
 
+fn a_batch_waits_for_room(backing: Backing) {
+    let _watchdog = watchdog("a waiting batch", MINUTE);
+    let Place { queue, .. } = &queue(backing, &small());
+    let mut producer = queue.producer().unwrap();
+    let consumer = queue.consumer().unwrap();
+    std::thread::scope(|scope| {
+        // Twice what there is room for, so it wakes whoever makes room, and waits for it.
+        let batch = scope.spawn(move || {
+            let messages: Vec<[u8; 1]> = (0..16u8).map(|n| [n]).collect();
+            producer.publish_batch(messages.iter().map(|message| &message[..]))
+        });
+        for n in 0..16u8 {
+            let delivery = consumer.recv().unwrap();
+            assert_eq!(&*delivery, [n]);
+            delivery.ack().unwrap();
+        }
+        assert_eq!(batch.join().unwrap().unwrap().published, 16);
+    });
+}
+
 fn a_batch_is_claimed_and_counted_one_by_one(backing: Backing) {
     let Place { queue, .. } = &queue(backing, &small());
     let (one, two) = (queue.consumer().unwrap(), queue.consumer().unwrap());
@@ -668,6 +690,21 @@ fn group_names_are_checked_and_unique(backing: Backing) {
         .unwrap_err();
     assert_eq!(error, GroupError::Full { max: 4 });
     assert_eq!(queue.group("none").unwrap_err(), GroupError::NotFound);
+}
+
+fn a_group_is_opened_or_made(backing: Backing) {
+    let Place { queue, .. } = &queue(backing, &small());
+    let options = GroupOptions::exclusive();
+    for _ in 0..2 {
+        let group = queue.open_or_create_group("log", options.clone()).unwrap();
+        assert!(group.is_exclusive());
+        assert_eq!(queue.groups().len(), 2);
+    }
+    let error = queue.open_or_create_group("log", GroupOptions::shared());
+    assert_eq!(
+        error.unwrap_err(),
+        GroupError::KindDiffers { exclusive: true }
+    );
 }
 
 fn a_deleted_group_tells_its_members_and_frees_the_ring(backing: Backing) {

@@ -26,7 +26,7 @@ const ORDERING_DISTANCE: usize = 12;
 
 /// Where our Rust is.
 const SOURCE: [&str; 3] = ["src", "cli/src", "soak/src"];
-const ALL_RUST: [&str; 11] = [
+const ALL_RUST: [&str; 13] = [
     "src",
     "cli/src",
     "cli/tests",
@@ -35,6 +35,8 @@ const ALL_RUST: [&str; 11] = [
     "benches",
     "loom-tests/src",
     "loom-tests/tests",
+    "shuttle-tests/src",
+    "shuttle-tests/tests",
     "fuzz",
     "tests",
     "bindings",
@@ -576,7 +578,14 @@ fn pages_point_to_what_exists() {
 /// The page on crashes names the test that shows each claim.
 #[test]
 fn tests_that_pages_name_exist() {
-    let tests: String = files(&["tests", "cli/tests", "loom-tests/tests", "soak"], &["rs"])
+    let places = [
+        "tests",
+        "cli/tests",
+        "loom-tests/tests",
+        "shuttle-tests/tests",
+        "soak",
+    ];
+    let tests: String = files(&places, &["rs"])
         .into_iter()
         .map(|text| text.raw)
         .collect();

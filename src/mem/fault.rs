@@ -5,11 +5,15 @@
 //! paused there), or call `die` and unwind (die there). What is dropped while unwinding runs code that no dead process
 //! runs; so a dead thread is cut off: its words are words of its own that read zero, its copies go nowhere and come from
 //! nowhere, its locks go when its file is closed, until `revive`.
+//!
+//! A test that runs many participants on one thread of the system, switching between them, installs a governor instead:
+//! it is called before each access, may switch there, and says whether the access is to be made. It may also stop the
+//! clock, so that a run depends on nothing but its seed.
 
 #[cfg(all(feature = "crash-points", not(slipring_loom)))]
-pub use hook::{die, event, install, remove, revive, touches, word};
+pub use hook::{die, event, govern, install, now_ms, remove, revive, set_now_ms, touches, word};
 #[cfg(not(any(feature = "crash-points", slipring_loom)))]
-pub use nothing::{event, touches, word};
+pub use nothing::{event, now_ms, touches, word};
 
 #[cfg(slipring_loom)]
 pub use super::death::{dies, event, touches, word};
@@ -34,6 +38,12 @@ mod nothing {
     #[inline(always)]
     pub fn touches() -> bool {
         true
+    }
+
+    /// The clock runs.
+    #[inline(always)]
+    pub fn now_ms() -> Option<u64> {
+        None
     }
 }
 
@@ -61,6 +71,24 @@ mod hook {
         static DEAD: Cell<Option<u64>> = const { Cell::new(None) };
         /// Leaked, so that words of any lifetime can stand for it; a few bytes for each thread that dies.
         static NOWHERE: &'static Nowhere = Box::leak(Box::default());
+        static GOVERNOR: Cell<Option<fn() -> bool>> = const { Cell::new(None) };
+        static NOW_MS: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// Calls `governor` before each access from now on, or no longer; hooks and deaths of this thread then count for
+    /// nothing. The access is made if it returns true.
+    pub fn govern(governor: Option<fn() -> bool>) {
+        GOVERNOR.set(governor);
+    }
+
+    /// Stops the clock by which leases end and the dead are looked for, or lets it run again.
+    pub fn set_now_ms(now: Option<u64>) {
+        NOW_MS.set(now);
+    }
+
+    /// Where the clock was stopped.
+    pub fn now_ms() -> Option<u64> {
+        NOW_MS.get()
     }
 
     /// Calls `hook` with the number of each access this thread makes from now on.
@@ -90,6 +118,9 @@ mod hook {
         reason = "in a test only: what would not end in a dead thread has to be heard of"
     )]
     pub fn touches() -> bool {
+        if let Some(governor) = GOVERNOR.get() {
+            return governor();
+        }
         // The hook is taken out while it runs: it may unwind, and then it is gone, as a dead process' should be.
         let taken = HOOK.with_borrow_mut(Option::take);
         if let Some((count, mut hook)) = taken {
