@@ -4,6 +4,7 @@
 //! when this consumer stepped over them (its own list), and the walk from its own position. The head hint never passes
 //! a slot that somebody may still have to find.
 
+use super::floor::SEQUENCE_MAX;
 use super::{Damage, Ring, SlotView};
 use crate::layout::geometry::group;
 use crate::layout::{ClaimState, ClaimWord, GroupId, OwnerId, ReadyHint};
@@ -11,6 +12,8 @@ use crate::sync::Ordering;
 
 /// Slots being written that one consumer steps over before it rather waits.
 const HOLES_MAX: usize = 64;
+/// Times in a row that a consumer finds itself overtaken by a lap before it calls that damage.
+const JUMPS_MAX: u32 = 16;
 /// Polls in vain between two looks for messages behind more than one slot being written.
 const POLLS_PER_LOOK: u32 = 1024;
 /// Polls in vain between two glances at the next slot.
@@ -69,6 +72,7 @@ impl Ring {
         // ORDERING: Acquire; pairs with claim's raise; all below has been claimed once, or aborted.
         self.group_word(group, group::HEAD)
             .load(Ordering::Acquire)
+            .min(SEQUENCE_MAX)
             .max(self.floor(group))
     }
 
@@ -186,8 +190,9 @@ impl Ring {
     }
 
     fn claim_next(&self, c: &mut Claimer, open: bool) -> Result<Option<Claim>, Damage> {
-        // Bound: every turn returns or raises the position, which cannot get past the tail.
-        loop {
+        let mut jumps = 0;
+        // Bound: `turns`; each returns, jumps or raises the position, which cannot get past the tail.
+        for _ in self.turns() {
             let sequence = c.position;
             let (raw, view) = self.load_slot(sequence);
             match view {
@@ -206,7 +211,9 @@ impl Ring {
                 SlotView::Aborted => c.position += 1,
                 SlotView::Lapped { .. } => {
                     let head = self.known_head(c.group).max(self.raise_floor(c.group));
-                    if head <= sequence {
+                    // Once, and again if the ring was filled between two loads; not more often.
+                    jumps += 1;
+                    if head <= sequence || jumps > JUMPS_MAX {
                         return Err(self.slot_damage(
                             sequence,
                             raw,
@@ -226,6 +233,7 @@ impl Ring {
                 SlotView::Unknown => return Err(self.slot_damage(sequence, raw, "a slot word")),
             }
         }
+        Ok(None)
     }
 
     /// Whether there is, or may be, something behind a slot without a message. The reservation words would tell at once,
