@@ -5,20 +5,20 @@
 //! operations or before their n-th access.
 #![no_main]
 
-use libfuzzer_sys::arbitrary::Unstructured;
 use libfuzzer_sys::fuzz_target;
 use slipring_fuzz::crew::Crew;
+use slipring_fuzz::input::Input;
 use slipring_fuzz::scene::Scene;
 
 /// Operations and writes for one input.
 const MOST_STEPS: usize = 150;
 
 fuzz_target!(|data: &[u8]| {
-    let mut u = Unstructured::new(data);
-    let Ok(which) = u.int_in_range(0..=Scene::COUNT - 1) else {
+    let mut u = Input(data);
+    let Ok(which) = u.below(Scene::COUNT as u64) else {
         return;
     };
-    let mut crew = Crew::new(Scene::get(which));
+    let mut crew = Crew::new(Scene::get(which as usize));
     crew.attach();
     for _ in 0..MOST_STEPS {
         if u.is_empty() || crew.step(&mut u).is_err() {

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use libfuzzer_sys::arbitrary::{Result, Unstructured};
+use libfuzzer_sys::arbitrary::Result;
 use slipring::mem::fault;
 use slipring::{
     ClaimError, Consumer, Delivery, FullPolicy, GroupOptions, Inspector, Message, Peeked, Producer,
     Queue, Start, WaitStrategy,
 };
 
+use crate::input::Input;
 use crate::scene::Scene;
 use crate::scribble::{Write, counted};
 
@@ -88,12 +89,12 @@ impl Crew {
     }
 
     /// The next operation that the input asks for.
-    pub fn step(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
+    pub fn step(&mut self, u: &mut Input<'_>) -> Result<()> {
         if self.processes.is_empty() {
             self.attach();
         }
-        let at = usize::from(u.arbitrary::<u8>()?);
-        match u.int_in_range(0..=23u8)? {
+        let at = usize::from(u.byte()?);
+        match u.below(24)? {
             0..=6 => {
                 let write = Write::arbitrary(u, &self.scene.geometry)?;
                 self.scribble(write);
@@ -123,9 +124,9 @@ impl Crew {
         });
     }
 
-    fn publish(&mut self, u: &mut Unstructured<'_>, at: usize) -> Result<()> {
-        let length = *u.choose(&[0, 1, 31, 32, 33, 64, 150, 200, 201])?;
-        let how = u.int_in_range(0..=3u8)?;
+    fn publish(&mut self, u: &mut Input<'_>, at: usize) -> Result<()> {
+        let length = u.of(&[0, 1, 31, 32, 33, 64, 150, 200, 201])?;
+        let how = u.below(4)?;
         let waits = self.scene.policy != FullPolicy::Reject;
         self.on("publish", at, |process| {
             let Some(producer) = process.producers.get_mut(at / 8 % 2) else {
@@ -142,9 +143,9 @@ impl Crew {
         Ok(())
     }
 
-    fn fill(&mut self, u: &mut Unstructured<'_>, at: usize) -> Result<()> {
-        let length = *u.choose(&[0, 8, 32, 33, 100, 200, 201])?;
-        let (loan, commit): (bool, u8) = (u.arbitrary()?, u.int_in_range(0..=3u8)?);
+    fn fill(&mut self, u: &mut Input<'_>, at: usize) -> Result<()> {
+        let length = u.of(&[0, 8, 32, 33, 100, 200, 201])?;
+        let (loan, commit): (bool, u8) = (u.once_in(2)?, u.below(4)? as u8);
         // On other queues these wait for room in the arena.
         if self.scene.policy != FullPolicy::Reject {
             return Ok(());
@@ -172,9 +173,9 @@ impl Crew {
         Ok(())
     }
 
-    fn receive(&mut self, u: &mut Unstructured<'_>, at: usize) -> Result<()> {
-        let how = u.int_in_range(0..=5u8)?;
-        let max = u.int_in_range(1..=5usize)?;
+    fn receive(&mut self, u: &mut Input<'_>, at: usize) -> Result<()> {
+        let how = u.below(6)?;
+        let max = 1 + u.below(5)? as usize;
         let timeout = if how == 4 && self.sleeps > 0 {
             self.sleeps -= 1;
             Duration::from_millis(1)
@@ -203,8 +204,8 @@ impl Crew {
         Ok(())
     }
 
-    fn settle(&mut self, u: &mut Unstructured<'_>, at: usize) -> Result<()> {
-        let how = u.int_in_range(0..=9u8)?;
+    fn settle(&mut self, u: &mut Input<'_>, at: usize) -> Result<()> {
+        let how = u.below(10)?;
         self.on("settle", at, |process| {
             let count = process.seats.len();
             let Some(seat) = process.seats.get_mut(at / 8 % count.max(1)) else {
@@ -233,8 +234,8 @@ impl Crew {
         Ok(())
     }
 
-    fn decide(&mut self, u: &mut Unstructured<'_>, at: usize) -> Result<()> {
-        let (name, again): (&str, bool) = (*u.choose(&NAMES)?, u.arbitrary()?);
+    fn decide(&mut self, u: &mut Input<'_>, at: usize) -> Result<()> {
+        let (name, again): (&str, bool) = (u.of(&NAMES)?, u.once_in(2)?);
         self.on("dead letters", at, |process| {
             let Ok(group) = process.queue.group(name) else {
                 return;
@@ -253,8 +254,8 @@ impl Crew {
         Ok(())
     }
 
-    fn look(&mut self, u: &mut Unstructured<'_>, at: usize) -> Result<()> {
-        let from_outside: bool = u.arbitrary()?;
+    fn look(&mut self, u: &mut Input<'_>, at: usize) -> Result<()> {
+        let from_outside = u.once_in(2)?;
         let path = &self.scene.path;
         self.on("look", at, |process| {
             if !from_outside {
@@ -278,8 +279,8 @@ impl Crew {
         Ok(())
     }
 
-    fn join(&mut self, u: &mut Unstructured<'_>, at: usize) -> Result<()> {
-        let name = *u.choose(&NAMES)?;
+    fn join(&mut self, u: &mut Input<'_>, at: usize) -> Result<()> {
+        let name = u.of(&NAMES)?;
         self.on("join", at, |process| {
             if process.seats.len() == MOST_SEATS {
                 process.seats.swap_remove(at / 8 % MOST_SEATS);
@@ -299,8 +300,8 @@ impl Crew {
         Ok(())
     }
 
-    fn make_producer(&mut self, u: &mut Unstructured<'_>, at: usize) -> Result<()> {
-        let sole = u.ratio(1, 4)?;
+    fn make_producer(&mut self, u: &mut Input<'_>, at: usize) -> Result<()> {
+        let sole = u.once_in(4)?;
         self.on("producer", at, |process| {
             if process.producers.len() == 2 {
                 process.producers.swap_remove(at / 8 % 2);
@@ -320,9 +321,9 @@ impl Crew {
         Ok(())
     }
 
-    fn groups(&mut self, u: &mut Unstructured<'_>, at: usize) -> Result<()> {
-        let name = *u.choose(&NAMES)?;
-        let options = match u.int_in_range(0..=5u8)? {
+    fn groups(&mut self, u: &mut Input<'_>, at: usize) -> Result<()> {
+        let name = u.of(&NAMES)?;
+        let options = match u.below(6)? {
             0 => GroupOptions::exclusive(),
             1 => GroupOptions::shared().ack_timeout(Duration::from_millis(1)),
             2 => GroupOptions::shared()
@@ -331,12 +332,12 @@ impl Crew {
             3 => GroupOptions::shared().ephemeral(true),
             _ => GroupOptions::shared(),
         };
-        let start = match u.int_in_range(0..=2u8)? {
+        let start = match u.below(3)? {
             0 => Start::Earliest,
-            1 => Start::At(u.arbitrary::<u8>()?.into()),
+            1 => Start::At(u.byte()?.into()),
             _ => Start::Latest,
         };
-        let how = u.int_in_range(0..=3u8)?;
+        let how = u.below(4)?;
         self.on("groups", at, |process| match how {
             0 => drop(process.queue.delete_group(name)),
             1 => drop(
@@ -351,8 +352,8 @@ impl Crew {
     }
 
     /// Ends a process: in order, or at once.
-    fn leave(&mut self, u: &mut Unstructured<'_>, at: usize) -> Result<()> {
-        let killed: bool = u.arbitrary()?;
+    fn leave(&mut self, u: &mut Input<'_>, at: usize) -> Result<()> {
+        let killed = u.once_in(2)?;
         if self.processes.is_empty() {
             return Ok(());
         }

@@ -2,5 +2,6 @@
 //! operations that are counted while they run.
 
 pub mod crew;
+pub mod input;
 pub mod scene;
 pub mod scribble;

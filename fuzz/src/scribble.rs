@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use libfuzzer_sys::arbitrary::{Result, Unstructured};
+use libfuzzer_sys::arbitrary::Result;
 use memmap2::{MmapOptions, MmapRaw};
 use slipring::Geometry;
 use slipring::layout::geometry::{
@@ -11,6 +11,8 @@ use slipring::layout::geometry::{
 };
 use slipring::layout::{ClaimState, ClaimWord, EntryState, GroupId, Offset, OwnedWord, OwnerId};
 use slipring::mem::fault;
+
+use crate::input::Input;
 
 /// More accesses than any one operation on queues as small as ours needs, whatever stands in them.
 pub const MOST_ACCESSES: u64 = 1_000_000;
@@ -93,16 +95,16 @@ impl Write {
     }
 
     /// One that the input asks for.
-    pub fn arbitrary(u: &mut Unstructured<'_>, geometry: &Geometry) -> Result<Self> {
-        let after = if u.ratio(1, 2)? {
+    pub fn arbitrary(u: &mut Input<'_>, geometry: &Geometry) -> Result<Self> {
+        let after = if u.once_in(2)? {
             0
         } else {
-            u64::from(u.arbitrary::<u8>()?)
+            u64::from(u.byte()?)
         };
         let offset = place(u, geometry)?.min(geometry.file_size() - 8);
-        let change = match u.int_in_range(0..=7u8)? {
-            0 => Change::Byte(u.arbitrary()?),
-            1 => Change::Flip(u.arbitrary()?),
+        let change = match u.below(8)? {
+            0 => Change::Byte(u.byte()?),
+            1 => Change::Flip(u.byte()?),
             2 => Change::Add(delta(u)?),
             _ => Change::Word(word(u, geometry)?),
         };
@@ -137,6 +139,16 @@ const PARTICIPANT: [u64; 7] = [
     participant::PUBLISHED,
 ];
 
+/// Of a group, what leads searches.
+const GUIDES: [u64; 6] = [
+    group::STATE,
+    group::FLOOR,
+    group::OPENED,
+    group::HEAD,
+    group::READY,
+    group::OWNER,
+];
+
 const GROUP: [u64; 20] = [
     group::STATE,
     group::FLAGS,
@@ -160,15 +172,15 @@ const GROUP: [u64; 20] = [
     group::NOTES,
 ];
 
-fn group_id(u: &mut Unstructured<'_>, geometry: &Geometry) -> Result<GroupId> {
+fn group_id(u: &mut Input<'_>, geometry: &Geometry) -> Result<GroupId> {
     let most = geometry.shape().max_groups - 1;
-    Ok(GroupId(u.int_in_range(0..=most)? as u8))
+    Ok(GroupId(u.below(u64::from(most) + 1)? as u8))
 }
 
 /// An offset: mostly of a word that means something.
-fn place(u: &mut Unstructured<'_>, geometry: &Geometry) -> Result<u64> {
-    let sequence = u64::from(u.arbitrary::<u8>()?);
-    Ok(match u.int_in_range(0..=15u8)? {
+fn place(u: &mut Input<'_>, geometry: &Geometry) -> Result<u64> {
+    let sequence = u64::from(u.byte()?);
+    Ok(match u.below(16)? {
         0..=2 => geometry.slot(sequence).plus(slot::WORD),
         3 => geometry.slot(sequence).plus(slot::HEADER),
         4 => geometry
@@ -177,15 +189,12 @@ fn place(u: &mut Unstructured<'_>, geometry: &Geometry) -> Result<u64> {
         5 | 6 => geometry.reservation(sequence),
         7 | 8 => geometry.claim(group_id(u, geometry)?, sequence),
         9 => geometry.lease(group_id(u, geometry)?, sequence),
-        10 => *u.choose(&CONTROL)?,
-        11 | 12 => geometry
-            .group(group_id(u, geometry)?)
-            .plus(*u.choose(&GROUP)?),
+        10 => u.of(&CONTROL)?,
+        11 => geometry.group(group_id(u, geometry)?).plus(u.of(&GUIDES)?),
+        12 => geometry.group(group_id(u, geometry)?).plus(u.of(&GROUP)?),
         13 => {
-            let id = u16::from(u.arbitrary::<u8>()?);
-            geometry
-                .participant(OwnerId(id))
-                .plus(*u.choose(&PARTICIPANT)?)
+            let id = u16::from(u.byte()?);
+            geometry.participant(OwnerId(id)).plus(u.of(&PARTICIPANT)?)
         }
         14 if geometry.segment_count() > 0 => {
             let fields = [
@@ -196,78 +205,78 @@ fn place(u: &mut Unstructured<'_>, geometry: &Geometry) -> Result<u64> {
             ];
             geometry
                 .segment(sequence % geometry.segment_count())
-                .plus(*u.choose(&fields)?)
+                .plus(u.of(&fields)?)
         }
         _ => return anywhere(u, geometry, sequence),
     }
     .0)
 }
 
-fn anywhere(u: &mut Unstructured<'_>, geometry: &Geometry, sequence: u64) -> Result<u64> {
-    Ok(match u.int_in_range(0..=3u8)? {
+fn anywhere(u: &mut Input<'_>, geometry: &Geometry, sequence: u64) -> Result<u64> {
+    Ok(match u.below(4)? {
         0 => {
             let id = group_id(u, geometry)?;
             geometry
                 .note(id, sequence)
-                .plus(*u.choose(&[note::SEQUENCE, note::LENGTH])?)
+                .plus(u.of(&[note::SEQUENCE, note::LENGTH])?)
                 .0
         }
-        1 => geometry.group(group_id(u, geometry)?).0 + u.int_in_range(0..=GROUP_SIZE - 1)?,
+        1 => geometry.group(group_id(u, geometry)?).0 + u.below(GROUP_SIZE)?,
         2 => {
-            let id = OwnerId(u.arbitrary::<u8>()?.into());
-            geometry.participant(id).0 + u.int_in_range(0..=PARTICIPANT_SIZE - 1)?
+            let id = OwnerId(u.byte()?.into());
+            geometry.participant(id).0 + u.below(PARTICIPANT_SIZE)?
         }
-        _ => u.int_in_range(0..=geometry.file_size() - 1)?,
+        _ => u.below(geometry.file_size())?,
     })
 }
 
 /// A little, or a third of the way round, either way.
-fn delta(u: &mut Unstructured<'_>) -> Result<u64> {
-    let little = i64::from(u.arbitrary::<i8>()?);
-    Ok((little << u.choose(&[0, 0, 0, 16, 24, 40, 56])?).cast_unsigned())
+fn delta(u: &mut Input<'_>) -> Result<u64> {
+    let little = i64::from(u.byte()?.cast_signed());
+    Ok((little << u.of(&[0, 0, 0, 16, 24, 40, 56])?).cast_unsigned())
 }
 
 /// A lap near that of the queue, or far from it.
-fn lap(u: &mut Unstructured<'_>, geometry: &Geometry) -> Result<u64> {
+fn lap(u: &mut Input<'_>, geometry: &Geometry) -> Result<u64> {
     let first = geometry.lap(geometry.shape().first_sequence);
-    let little = i64::from(u.arbitrary::<i8>()?) / 16;
-    let far = *u.choose(&[0, 0, 0, 1 << 12, (1 << 40) / 3, (1 << 48) / 3, 1 << 47])?;
+    let little = i64::from(u.byte()?.cast_signed()) / 16;
+    let far = u.of(&[0, 0, 0, 1 << 12, (1 << 40) / 3, (1 << 48) / 3, 1 << 47])?;
     Ok(first.wrapping_add_signed(little).wrapping_add(far))
 }
 
 /// A word: mostly one that makes sense somewhere.
-fn word(u: &mut Unstructured<'_>, geometry: &Geometry) -> Result<u64> {
-    let owner = OwnerId(u.int_in_range(0..=7)?);
-    Ok(match u.int_in_range(0..=7u8)? {
+fn word(u: &mut Input<'_>, geometry: &Geometry) -> Result<u64> {
+    let owner = OwnerId(u.below(8)? as u16);
+    Ok(match u.below(8)? {
         // A slot word, a reservation, or neither.
         0 | 1 => OwnedWord::entry(lap(u, geometry)?, owner, EntryState::Free).0 | state(u)?,
         2 | 3 => {
-            let attempt = *u.choose(&[0, 1, 2, 3, 254, 255])?;
+            let attempt = u.of(&[0, 1, 2, 3, 254, 255])?;
             ClaimWord::new(lap(u, geometry)?, attempt, owner, ClaimState::Never).0 | state(u)?
         }
         // A sequence.
         4 => {
             let first = geometry.shape().first_sequence;
-            first.wrapping_add_signed(u.arbitrary::<i8>()?.into())
+            first.wrapping_add_signed(u.byte()?.cast_signed().into())
         }
         // A length, a mask, a time.
-        5 => u.arbitrary::<u8>()?.into(),
+        5 => u.byte()?.into(),
         // An offset into the arena or near it.
         6 => {
             let arena = geometry.segment_bytes(0).0;
-            arena.wrapping_add_signed(i64::from(u.arbitrary::<i16>()?))
+            arena.wrapping_add_signed(i64::from(u.byte()?.cast_signed()) * 67)
         }
-        _ => match u.int_in_range(0..=3u8)? {
+        _ => match u.below(4)? {
             0 => u64::MAX,
             1 => u64::MAX - (1 << 61),
             2 => 1 << 63,
-            _ => u.arbitrary()?,
+            _ => u.word()?,
         },
     })
 }
 
-fn state(u: &mut Unstructured<'_>) -> Result<u64> {
-    u.int_in_range(0..=6)
+fn state(u: &mut Input<'_>) -> Result<u64> {
+    u.below(7)
 }
 
 /// Runs an operation, with these writes on the way; panics if it takes more accesses than it can need.
