@@ -131,8 +131,11 @@ impl Consumer {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn try_recv(&self) -> Result<Delivery<'_>, ClaimError> {
-        // Bound: each turn buries a message, or loses one to somebody else.
-        while let Some(handed) = self.next(true, Effort::Once)? {
+        // Bound: a lap; each turn buries a message, or loses one to somebody else.
+        for _ in 0..self.ring().geometry().capacity() {
+            let Some(handed) = self.next(true, Effort::Once)? else {
+                break;
+            };
             if let Some(delivered) = self.deliver(handed) {
                 return delivered;
             }
@@ -176,7 +179,8 @@ impl Consumer {
     }
 
     fn recv_until(&self, deadline: Deadline) -> Result<Delivery<'_>, ClaimError> {
-        // Bound: the deadline; each turn buries a message, or loses one to somebody else.
+        let mut turns = 0;
+        // Bound: the deadline; each turn buries a message, or loses one to somebody else. A lap of them takes time.
         loop {
             let handed = match self.next(true, Effort::Once)? {
                 Some(handed) => handed,
@@ -184,6 +188,10 @@ impl Consumer {
             };
             if let Some(delivered) = self.deliver(handed) {
                 return delivered;
+            }
+            turns += 1;
+            if turns > self.ring().geometry().capacity() && deadline.is_over() {
+                return Err(ClaimError::TimedOut);
             }
         }
     }

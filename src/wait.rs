@@ -43,6 +43,11 @@ impl Deadline {
         Self(Instant::now().checked_add(timeout))
     }
 
+    /// True if there is no time left.
+    pub fn is_over(self) -> bool {
+        self.remaining().is_zero()
+    }
+
     fn remaining(self) -> Duration {
         self.0.map_or(Duration::MAX, |at| {
             at.saturating_duration_since(Instant::now())

@@ -298,3 +298,20 @@ fn a_successor_does_not_count_what_was_only_retried() {
     assert_eq!((again.sequence(), again.delivery_count()), (0, 1));
     again.ack().unwrap();
 }
+
+/// A producer that had been idle while others published millions looked for the floor from where it had been, found what
+/// said "settled" too far ahead to believe, and was told that the queue is full.
+#[test]
+fn a_producer_that_was_idle_for_long_is_not_told_that_a_lossy_queue_is_full() {
+    let options = small().default_group(true);
+    let queue = options
+        .when_full(FullPolicy::DropOldest)
+        .in_memory()
+        .unwrap();
+    let (mut idle, mut busy) = (queue.producer().unwrap(), queue.producer().unwrap());
+    idle.try_publish("first").unwrap();
+    for _ in 0..2_300_000 {
+        busy.try_publish("tick").unwrap();
+    }
+    idle.try_publish("again").unwrap();
+}

@@ -95,7 +95,7 @@ impl Ring {
         // ORDERING: Relaxed; only the holder writes it.
         let mut emptied = emptied_word.load(Ordering::Relaxed);
         if empty && bump > 0 {
-            emptied += 1;
+            emptied = emptied.wrapping_add(1);
             // ORDERING: Release; pairs with observe_bytes' Acquire fence; with the fence: seen before any new byte.
             emptied_word.store(emptied, Ordering::Release);
             // ORDERING: Release; only the holder reads it, and a successor through the state word.
@@ -138,14 +138,17 @@ impl Ring {
 
     /// Opens what a dead participant held. What it may have published from it is below the tail.
     pub(super) fn sweep_segments(&self, dead: crate::layout::OwnerId) {
+        // The dead take nothing more: one look at the tail does for all.
+        let mut tail = None;
         for number in 0..self.geo.segment_count() {
             let state = self.segment_word(number, segment::STATE);
             // ORDERING: Acquire; pairs with try_hold's Release.
             let found = OwnedWord(state.load(Ordering::Acquire));
             if found.entry_state() == Some(EntryState::Live) && found.owner() == dead {
+                let tail = *tail.get_or_insert_with(|| self.true_tail());
                 // ORDERING: Release; stands before the segment is open.
                 self.segment_word(number, segment::USED_UNTIL)
-                    .raise(self.true_tail(), Ordering::Release);
+                    .raise(tail, Ordering::Release);
                 let open = found.with_state(EntryState::Closing);
                 // ORDERING: Release; pairs with try_hold's Acquire.
                 let _raced = state.replace(found.0, open.0, Ordering::Release);

@@ -4,6 +4,7 @@
 //! when this consumer stepped over them (its own list), and the walk from its own position. The head hint never passes
 //! a slot that somebody may still have to find.
 
+use super::floor::SEQUENCE_MAX;
 use super::{Damage, Ring, SlotView};
 use crate::layout::geometry::group;
 use crate::layout::{ClaimState, ClaimWord, GroupId, OwnerId, ReadyHint};
@@ -11,6 +12,8 @@ use crate::sync::Ordering;
 
 /// Slots being written that one consumer steps over before it rather waits.
 const HOLES_MAX: usize = 64;
+/// Times in a row that a consumer finds itself overtaken by a lap before it calls that nothing.
+const JUMPS_MAX: u32 = 16;
 /// Polls in vain between two looks for messages behind more than one slot being written.
 const POLLS_PER_LOOK: u32 = 1024;
 /// Polls in vain between two glances at the next slot.
@@ -71,6 +74,7 @@ impl Ring {
         // ORDERING: Acquire; pairs with claim's raise; all below has been claimed once, or aborted.
         self.group_word(group, group::HEAD)
             .load(Ordering::Acquire)
+            .min(SEQUENCE_MAX)
             .max(self.floor(group))
     }
 
@@ -188,8 +192,9 @@ impl Ring {
     }
 
     fn claim_next(&self, c: &mut Claimer, open: bool) -> Result<Option<Claim>, Damage> {
-        // Bound: every turn returns or raises the position, which cannot get past the tail.
-        loop {
+        let mut jumps = 0;
+        // Bound: `turns`; each returns, jumps or raises the position, which cannot get past the tail.
+        for _ in self.turns() {
             let sequence = c.position;
             let (raw, view) = self.load_slot(sequence);
             match view {
@@ -216,6 +221,11 @@ impl Ring {
                         ));
                     }
                     c.position = head;
+                    // Once, and again if the ring was filled between two loads.
+                    jumps += 1;
+                    if jumps > JUMPS_MAX {
+                        return Ok(None);
+                    }
                 }
                 SlotView::Empty | SlotView::Earlier(_) => {
                     if c.holes.len() >= HOLES_MAX || !self.is_hole(c, sequence) {
@@ -228,6 +238,7 @@ impl Ring {
                 SlotView::Unknown => return Err(self.slot_damage(sequence, raw, "a slot word")),
             }
         }
+        Ok(None)
     }
 
     /// Whether there is, or may be, something behind a slot without a message. The reservation words would tell at once,

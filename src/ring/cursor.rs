@@ -115,8 +115,8 @@ impl Ring {
         if !c.parked.is_empty() {
             self.look_at_parked(c);
         }
-        // Bound: every turn returns or passes an aborted, acked or parked slot; a lap at most.
-        loop {
+        // Bound: `turns`; each returns or passes an aborted, acked or parked slot, a lap at most.
+        for _ in self.turns() {
             let sequence = c.position;
             let (raw, view) = self.load_slot(sequence);
             match view {
@@ -152,6 +152,7 @@ impl Ring {
                 }
             }
         }
+        Ok(None)
     }
 
     fn pass_parked(&self, c: &mut Cursor, sequence: u64) {

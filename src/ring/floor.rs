@@ -32,7 +32,9 @@ impl Ring {
         // Bound: nothing is settled beyond the tail, a lap above the true floor; and `from` lags by what the members of a
         // group claim between two notes, 32 messages each.
         let most = 2 * self.geo.capacity() + u64::from(PARTICIPANTS_MAX) * 32;
-        while reached - from < most && self.is_settled(id, reached) {
+        // What says so from further ahead than any floor lags is damage: believed, it would lead every search that far.
+        let lag = 16 * most;
+        while reached - from < most && self.settled_by(id, reached).is_some_and(|by| by <= lag) {
             reached += 1;
         }
         reached
@@ -53,26 +55,33 @@ impl Ring {
     }
 
     pub(super) fn is_settled(&self, id: GroupId, sequence: u64) -> bool {
+        self.settled_by(id, sequence).is_some()
+    }
+
+    /// How far ahead of a settled sequence is what says that it is settled; `None`: nothing does.
+    fn settled_by(&self, id: GroupId, sequence: u64) -> Option<u64> {
         // ORDERING: Acquire; pairs with settle's Release; the consumer's reads are over (I3); models ack_then_reuse,
         // floor_by_two.
         let claim = ClaimWord(self.claim_word(id, sequence).load(Ordering::Acquire));
         match claim.state_in(self.geo.lap(sequence)) {
-            Some(ClaimState::Done) => true,
+            Some(ClaimState::Done) => Some(0),
             // A later lap: our floor is old, and the slot has been settled long since.
-            None => claim.laps_ahead_of(self.geo.lap(sequence)) > 0,
-            Some(ClaimState::Never) => {
-                matches!(
-                    self.load_slot(sequence).1,
-                    SlotView::Aborted | SlotView::Lapped { .. }
-                )
+            None => {
+                let laps = claim.laps_ahead_of(self.geo.lap(sequence));
+                (laps > 0).then(|| self.later(sequence, laps).saturating_sub(sequence))
             }
+            Some(ClaimState::Never) => match self.load_slot(sequence).1 {
+                SlotView::Aborted => Some(0),
+                SlotView::Lapped { newest } => Some(newest.saturating_sub(sequence)),
+                _ => None,
+            },
             Some(
                 ClaimState::Claimed
                 | ClaimState::Opened
                 | ClaimState::Ready
                 | ClaimState::Dead
                 | ClaimState::Again,
-            ) => false,
+            ) => None,
         }
     }
 
@@ -96,12 +105,12 @@ impl Ring {
     /// The first sequence that nobody has taken, as far as this process can see now.
     pub fn true_tail(&self) -> u64 {
         let mut sequence = self.tail_hint();
-        // Bound: producers cannot get more than a lap beyond the lowest floor; each turn goes on by a taken slot.
-        while let Some(taken) = self
-            .newest_taken(sequence)
-            .filter(|&taken| taken >= sequence)
-        {
-            sequence = taken + 1;
+        // Bound: `turns`; each goes on by a taken slot, and producers cannot get more than a lap beyond the lowest floor.
+        for _ in self.turns() {
+            match self.newest_taken(sequence) {
+                Some(taken) if taken >= sequence => sequence = taken + 1,
+                _ => break,
+            }
         }
         sequence
     }

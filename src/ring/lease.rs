@@ -56,8 +56,8 @@ impl Ring {
         let mine = self.signed(owner, claim, state);
         let lease = LeaseWord::new(deadline_ms, mine);
         let word = self.lease_word(id, claim.sequence);
-        // Bound: each failure is another process' step, and those that look take two each.
-        loop {
+        // Bound: `turns`; each failure is another process' step, and those that look take two each.
+        for _ in self.turns() {
             // ORDERING: Acquire; pairs with extend_lease's CAS; read before the claim, so that it is no later owner's.
             let found = LeaseWord(word.load(Ordering::Acquire));
             // If we were paused since the claim, its lease may have been begun for us and ended, or be another's.
@@ -83,8 +83,8 @@ impl Ring {
     ) -> bool {
         let mine = self.signed(owner, claim, ClaimState::Opened);
         let word = self.lease_word(id, claim.sequence);
-        // Bound: each failure is another process' step, and those that look take two each.
-        loop {
+        // Bound: `turns`; each failure is another process' step, and those that look take two each.
+        for _ in self.turns() {
             // ORDERING: Acquire; pairs with expire's CAS; read before the claim, so that it speaks of that or is older.
             let found = LeaseWord(word.load(Ordering::Acquire));
             // ORDERING: Acquire; pairs with expire's CAS on the claim.
@@ -98,6 +98,7 @@ impl Ring {
                 return true;
             }
         }
+        false
     }
 
     /// Whether an opened claim is still `owner`'s, after copying its bytes: if so, the copy is whole.

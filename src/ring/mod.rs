@@ -332,6 +332,11 @@ impl Ring {
         }
     }
 
+    /// More turns than any search takes, a lap at most, with the races it loses on the way: beyond it, somebody scribbles.
+    fn turns(&self) -> std::ops::Range<u64> {
+        0..self.geo.capacity() + (1 << 20)
+    }
+
     /// Saturating: in a scribbled file the lap can be anything.
     fn later(&self, sequence: u64, laps: i64) -> u64 {
         let beyond = laps.unsigned_abs().saturating_mul(self.geo.capacity());

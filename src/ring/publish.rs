@@ -3,10 +3,11 @@
 //! A producer's position has one invariant: *every slot below it is taken*. From it follows that a publish that begins
 //! after another returned gets a higher sequence.
 
+use super::floor::SEQUENCE_MAX;
 use super::{Damage, Ring, SlotView};
 use crate::layout::geometry::{control, group, slot};
 use crate::layout::{
-    ClaimState, ClaimWord, GROUPS_MAX, GroupId, OwnedWord, OwnerId, SlotHeader, SlotState,
+    ClaimState, ClaimWord, GROUPS_MAX, GroupId, Offset, OwnedWord, OwnerId, SlotHeader, SlotState,
 };
 use crate::sync::{Ordering, fence};
 use zerocopy::IntoBytes;
@@ -98,8 +99,8 @@ impl Ring {
     /// `Full`, or `Damage`.
     pub fn reserve(&self, p: &mut Publisher) -> Result<Reserved, Stuck> {
         let mut sequence = p.next;
-        // Bound: every turn returns, or passes a slot that another producer has taken meanwhile.
-        loop {
+        // Bound: `turns`; each returns, or passes a slot that another producer has taken meanwhile.
+        for _ in self.turns() {
             if sequence >= p.limit {
                 p.next = sequence;
                 self.refresh_limit(p);
@@ -113,13 +114,16 @@ impl Ring {
             let taken = OwnedWord(word.load(Ordering::Acquire));
             let fresh = taken.slot_state() == Some(SlotState::Empty);
             if !fresh && taken.laps_ahead_of(lap) >= 0 {
-                sequence = self.later(sequence, taken.laps_ahead_of(lap)) + 1;
+                let newest = self.later(sequence, taken.laps_ahead_of(lap));
+                sequence = self.after(newest, self.geo.reservation(sequence), taken)?;
                 continue;
             }
             let (slot, view) = self.load_slot(sequence);
             match view {
                 SlotView::Published | SlotView::Aborted => sequence += 1,
-                SlotView::Lapped { newest } => sequence = newest + 1,
+                SlotView::Lapped { newest } => {
+                    sequence = self.after(newest, self.geo.slot(sequence), slot)?;
+                }
                 SlotView::Earlier(true) | SlotView::Empty if fresh || view != SlotView::Empty => {
                     let mine = OwnedWord::slot(lap, p.owner, SlotState::Taken);
                     // ORDERING: AcqRel; Acquire as the load above; Release so that who sees it sees all below taken.
@@ -144,6 +148,21 @@ impl Ring {
                 }
             }
         }
+        p.next = sequence;
+        Err(Stuck::Full)
+    }
+
+    /// The sequence after one that the word at `offset` says is taken.
+    fn after(&self, newest: u64, offset: Offset, raw: OwnedWord) -> Result<u64, Damage> {
+        // Without this, who is sent to where sequences end would be sent there again.
+        if newest >= SEQUENCE_MAX {
+            return Err(Damage {
+                offset,
+                found: raw.0,
+                expected: "a lap that sequences reach",
+            });
+        }
+        Ok(newest + 1)
     }
 
     /// Writes what a reserved slot holds. `payload` is the message, or its pointer into the arena.
@@ -240,7 +259,7 @@ impl Ring {
         };
         // All below is taken, so a lap below that is settled everywhere (I1).
         let settled = p.next.saturating_sub(self.geo.capacity());
-        *known = self.settled_until(id, self.floor(id).max(*known).max(settled));
+        *known = self.settled_until(id, self.oldest_open(id).max(*known).max(settled));
         *known
     }
 

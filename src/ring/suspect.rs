@@ -12,7 +12,12 @@ impl Ring {
         let mut written = c.holes.iter().copied().chain([c.position]);
         written
             .find_map(|sequence| self.writer(sequence))
-            .or_else(|| self.holder(c.group, self.settled_until(c.group, self.floor(c.group))))
+            .or_else(|| {
+                self.holder(
+                    c.group,
+                    self.settled_until(c.group, self.oldest_open(c.group)),
+                )
+            })
     }
 
     /// In the way of the active consumer of an exclusive group.
