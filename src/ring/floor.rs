@@ -26,6 +26,16 @@ impl Ring {
         self.floor(id).max(lap_below)
     }
 
+    /// Where what is not settled begins. In a shared group the floor as noted may be a lap lower, and what is held or parked
+    /// then lie more than a lap above it.
+    pub(super) fn first_open(&self, id: GroupId) -> u64 {
+        if self.is_exclusive(id) {
+            self.floor(id)
+        } else {
+            self.settled_until(id, self.oldest_open(id))
+        }
+    }
+
     /// Where the floor of a shared group could be, looking from `from`, at or below it.
     pub fn settled_until(&self, id: GroupId, from: u64) -> u64 {
         let mut reached = from;

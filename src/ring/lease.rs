@@ -117,7 +117,7 @@ impl Ring {
         if timeout == 0 {
             return 0;
         }
-        let floor = self.oldest_open(id);
+        let floor = self.first_open(id);
         let tail = self
             .true_tail()
             .min(floor.saturating_add(self.geo.capacity()));

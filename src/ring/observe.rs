@@ -224,7 +224,7 @@ impl Ring {
         } else {
             tail
         };
-        let floor = self.oldest_open(id);
+        let floor = self.first_open(id);
         let end = tail
             .min(opened)
             .min(floor.saturating_add(self.geo.capacity()));
