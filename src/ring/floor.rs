@@ -53,9 +53,8 @@ impl Ring {
     /// Moves the floor of a shared group over all that is settled. Only its members may: a producer that is paused in
     /// here could raise the floor of another group, made meanwhile in the same entry.
     pub fn raise_floor(&self, id: GroupId) -> u64 {
-        let floor = self.oldest_open(id);
-        let reached = self.settled_until(id, floor);
-        if reached > floor {
+        let reached = self.settled_until(id, self.oldest_open(id));
+        if reached > self.floor(id) {
             // ORDERING: AcqRel; pairs with floor's Acquire; passes on what the Acquire loads of is_settled saw; model
             // floor_by_two.
             self.group_word(id, group::FLOOR)
