@@ -82,7 +82,7 @@ fn reuse_wraps() {
 #[test]
 fn floor_by_two() {
     static SEEN: LazyLock<Outcomes<(bool, u64)>> = LazyLock::new(Outcomes::default);
-    preempted(3, || {
+    preempted(2, || {
         let m = model(false);
         let mut p = m.publisher(0);
         m.publish(&mut p, 0).unwrap();
