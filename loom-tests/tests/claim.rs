@@ -286,7 +286,7 @@ fn attach_against_cached_limit() {
         ((1, 3), "at once, and to the end of its lap"),
         (
             (2, 3),
-            "behind one, and the producer waits for no reason any more",
+            "behind one, and the producer was held back by the pin",
         ),
         ((2, 4), "behind one, and to the end"),
         (

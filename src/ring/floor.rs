@@ -13,7 +13,7 @@ impl Ring {
     /// The floor as it was last noted. In an exclusive group it is exact.
     pub fn floor(&self, id: GroupId) -> u64 {
         // ORDERING: Acquire; pairs with raise_floor's raise and cursor's swap; the consumers' reads below it are over
-        // (I1, I3); model ack_then_reuse.
+        // (I1, I3); models reuse_wraps, floor_by_two, if refresh_limit had no fence.
         self.group_word(id, group::FLOOR)
             .load(Ordering::Acquire)
             .min(SEQUENCE_MAX)
@@ -69,8 +69,8 @@ impl Ring {
 
     /// How far ahead of a settled sequence is what says that it is settled; `None`: nothing does.
     fn settled_by(&self, id: GroupId, sequence: u64) -> Option<u64> {
-        // ORDERING: Acquire; pairs with settle's Release; the consumer's reads are over (I3); models ack_then_reuse,
-        // floor_by_two.
+        // ORDERING: Acquire; pairs with settle's Release; the consumer's reads are over (I3); models reuse_wraps,
+        // floor_by_two, if refresh_limit had no fence.
         let claim = ClaimWord(self.claim_word(id, sequence).load(Ordering::Acquire));
         match claim.state_in(self.geo.lap(sequence)) {
             Some(ClaimState::Done) => Some(0),
