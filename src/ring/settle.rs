@@ -53,7 +53,7 @@ impl Ring {
         let lap = self.geo.lap(claim.sequence);
         let claimed = ClaimWord::new(lap, claim.attempt, owner, ClaimState::Claimed);
         let ready = ClaimWord::new(lap, claim.attempt, owner, ClaimState::Ready);
-        // ORDERING: SeqCst; as in settle, against a sleeping consumer; model batch_dropped.
+        // ORDERING: SeqCst; as in settle, against a sleeping consumer.
         if self
             .claim_word(group, claim.sequence)
             .replace(claimed.0, ready.0, Ordering::SeqCst)
