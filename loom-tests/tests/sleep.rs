@@ -279,7 +279,7 @@ fn both_ways() {
 /// room_is_passed_on: one ack makes room for two producers, and wakes one; that one wakes the other.
 #[test]
 fn room_is_passed_on() {
-    preempted(1, || {
+    preempted(2, || {
         let m = model(false);
         let mut p = m.publisher(0);
         m.publish(&mut p, 0).unwrap();

@@ -127,12 +127,12 @@ impl Ring {
     /// Gives it back, with whatever room is left.
     pub fn open_segment(&self, held: &HeldSegment) {
         let open = held.word.with_state(EntryState::Closing);
-        // ORDERING: Release; pairs with try_hold's Acquire; bump and used_until; model two_share_a_segment. Fails
-        // only if a sweep took us for dead.
+        // ORDERING: SeqCst (Release part: bump and used_until); pairs with try_hold's Acquire; SeqCst against prepare, whose
+        // caller looks at this word. Fails only if a sweep took us for dead; model two_share_a_segment.
         let _swept = self.segment_word(held.number, segment::STATE).replace(
             held.word.0,
             open.0,
-            Ordering::Release,
+            Ordering::SeqCst,
         );
     }
 

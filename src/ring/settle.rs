@@ -59,7 +59,7 @@ impl Ring {
             ClaimState::Ready
         };
         let ready = ClaimWord::new(lap, claim.attempt, owner, state);
-        // ORDERING: SeqCst; as in settle, against a sleeping consumer; model batch_dropped.
+        // ORDERING: SeqCst; as in settle, against a sleeping consumer.
         if self
             .claim_word(group, claim.sequence)
             .replace(claimed.0, ready.0, Ordering::SeqCst)
@@ -75,12 +75,12 @@ impl Ring {
         let mut found = word.load(Ordering::Acquire);
         // Bound: each failure is another process' progress.
         while let Err(now) =
-            // ORDERING: AcqRel; pairs with claim_given_back's Acquire; the claim word says Ready; models nack_claim,
-            // nack_against_search, two_nacks.
+            // ORDERING: SeqCst (Release part: the claim word says Ready); pairs with claim_given_back's Acquire; SeqCst against
+            // prepare, whose caller looks at this word; models nack_claim, nack_against_search, two_nacks.
             word.exchange(
                 found,
                 ReadyHint(found).lowered_to(sequence).0,
-                Ordering::AcqRel,
+                Ordering::SeqCst,
             )
         {
             found = now;
