@@ -1,6 +1,8 @@
-//! Goal: words that no running code writes, each of which once made the library panic, go on for ever or far too long.
+//! Goal: words that no running code writes do not make the library panic, go on for ever or far too long. All but the last
+//! test fail over the library as it once was.
 //! Method: a queue on tmpfs is made, its file is changed as the story says, and the operation is run while its accesses are
-//! counted, so that one that does not end fails instead of hanging. Found by reading and by `fuzz/hostile_words`.
+//! counted, so that one that does not end fails instead of hanging. Found by reading; `fuzz/hostile_words` and
+//! `tests/scribbler.rs` go on looking.
 
 #![cfg(feature = "crash-points")]
 #![allow(
