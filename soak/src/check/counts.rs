@@ -61,7 +61,8 @@ fn least(hold: &Hold) -> u64 {
         return if counted { hold.count + 1 } else { 1 };
     }
     match hold.how {
-        Some(How::Release | How::Drop) => hold.count,
+        // With leases no hand-over is taken back.
+        Some(How::Release | How::Drop) if hold.group.lease().is_none() => hold.count,
         // Given back as failed; or its holder died with it, perhaps while it was about to ack.
         _ => hold.count + 1,
     }

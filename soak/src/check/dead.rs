@@ -120,10 +120,13 @@ impl Story<'_> {
 fn limit(story: &Story<'_>, found: &mut Found) {
     let mut counted = 0;
     for hold in &story.holds {
-        // One that is given back may not count.
-        counted += u64::from(!matches!(hold.how, Some(How::Release | How::Drop)));
-        let most = story.limit * (1 + story.retries(hold.at));
-        if hold.count > story.limit || counted > most {
+        // One that is given back may not count, but where there are leases, no hand-over is taken back.
+        let leases = hold.group.lease().is_some();
+        let given_back = matches!(hold.how, Some(How::Release | How::Drop));
+        counted += u64::from(leases || !given_back);
+        let retries = story.retries(hold.at);
+        let highest = story.limit + if leases { retries } else { 0 };
+        if hold.count > highest || counted > story.limit * (1 + retries) {
             found.add(Rule::Limit, || {
                 format!("{hold}, the {counted}th that counts")
             });
@@ -139,8 +142,10 @@ fn rightly(story: &Story<'_>, found: &mut Found) {
                 hold.how == Some(How::Reject) && hold.count == dead.count && hold.until < dead.at
             }),
             Why::Limit => {
-                let given_back =
-                    |hold: &Hold| hold.how == Some(How::Release) && hold.done.is_some();
+                let given_back = |hold: &Hold| {
+                    let released = hold.how == Some(How::Release) && hold.done.is_some();
+                    released && hold.group.lease().is_none()
+                };
                 let holds = story.holds.iter().filter(|hold| !given_back(hold));
                 let holds = holds.filter(|hold| hold.opened < dead.at).count() as u64;
                 let unseen = || story.digest.unseen(dead.group, story.began, dead.at);
