@@ -1,0 +1,88 @@
+//! Goal: any sequence of calls, by any number of attachments that come, go, die or stop in the middle of a call, does what
+//! a simple model says, and after any of it the file is opened again and nothing is lost.
+//! Method: proptest makes sequences of operations; each runs on a file and on the model, and what it returns, what an
+//! observer then sees, and what comes at the end are compared. After a death, or while somebody is paused, more than one
+//! thing may be true: the model is then a set, and what is seen later thins it out. A failure prints the shortest sequence
+//! found and what was seen of each step. `PROPTEST_CASES` says how many sequences, `MACHINE_STEPS` how long.
+
+#![cfg(feature = "crash-points")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::undocumented_unsafe_blocks,
+    clippy::multiple_unsafe_ops_per_block,
+    missing_docs,
+    reason = "a test may fail loudly"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod act;
+mod check;
+mod draw;
+mod handles;
+mod midway;
+mod model;
+mod predict;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+
+use act::Op;
+use draw::{Setup, ops, setup};
+use proptest::prelude::*;
+use slipring::mem::fault;
+use world::{Outcome, World};
+
+/// What is being done, for when it does not end.
+static LAST: Mutex<String> = Mutex::new(String::new());
+
+fn number(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).map_or(otherwise, |number| number.parse().unwrap())
+}
+
+fn run(setup: Setup, ops: &[Op]) -> Result<(), TestCaseError> {
+    let mut world = World::new(setup);
+    let all = AssertUnwindSafe(|| -> Outcome {
+        ops.iter().try_for_each(|op| world.run(op))?;
+        world.finish()
+    });
+    let problem = match catch_unwind(all) {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(problem)) => problem,
+        Err(cause) => {
+            fault::remove();
+            fault::revive();
+            let text = cause.downcast_ref::<String>().cloned();
+            text.or(cause.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+        }
+    };
+    let script = world.script.join("\n  ");
+    Err(TestCaseError::fail(format!("{problem}\n\ndone and seen:\n  {script}\n")))
+}
+
+fn config(cases: usize) -> ProptestConfig {
+    ProptestConfig {
+        cases: number("PROPTEST_CASES", cases) as u32,
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(config(300))]
+
+    #[test]
+    fn any_sequence_of_calls_deaths_and_pauses_does_what_the_model_says(
+        setup in setup(), ops in ops(number("MACHINE_STEPS", 60)),
+    ) {
+        run(setup, &ops)?;
+    }
+}
