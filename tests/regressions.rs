@@ -198,6 +198,48 @@ fn a_damaged_message_is_told_once() {
     }
 }
 
+/// Where to look for what is parked, held, or held for too long began at the floor as it was last noted, and ended a lap
+/// later. After a decision on a message that had been parked for a lap, what was claimed next lay beyond: its lease did
+/// not end, statistics knew of no holder, and rejected it was parked where nobody found it.
+#[test]
+fn what_is_held_or_parked_a_lap_above_the_noted_floor_is_found() {
+    let capacity = 64;
+    let options = Queue::options().capacity(capacity).max_message(96);
+    let queue = options.default_group(false).in_memory().unwrap();
+    let leased = GroupOptions::shared().ack_timeout(Duration::from_millis(1));
+    let group = queue.create_group("jobs", leased).unwrap();
+    let (consumer, mut producer) = (group.consumer().unwrap(), queue.producer().unwrap());
+    for _ in 0..capacity {
+        producer.try_publish("old").unwrap();
+    }
+    let parked = consumer.try_recv().unwrap();
+    parked.extend(SOON).unwrap();
+    parked.reject("").unwrap();
+    for _ in 1..capacity {
+        let delivery = consumer.try_recv().unwrap();
+        delivery.extend(SOON).unwrap();
+        delivery.ack().unwrap();
+    }
+    group.discard(0).unwrap();
+    producer.try_publish("new").unwrap();
+    let late = consumer.try_recv().unwrap();
+    let holder = queue.stats().participants.remove(0);
+    assert_eq!((holder.holds, holder.oldest_held), (1, Some(capacity)));
+    std::thread::sleep(Duration::from_millis(50));
+    queue.sweep();
+    assert!(late.ack().is_err(), "its lease has ended");
+    assert_eq!(queue.stats().groups[0].expired, 1);
+    let again = consumer.try_recv().unwrap();
+    again.extend(SOON).unwrap();
+    again.reject("").unwrap();
+    let found: Vec<u64> = group
+        .dead_letters()
+        .iter()
+        .map(|dead| dead.sequence)
+        .collect();
+    assert_eq!(found, [capacity]);
+}
+
 #[test]
 #[ignore = "run by other tests, in a process of its own"]
 fn child() {

@@ -72,7 +72,7 @@ impl Ring {
 
     /// All messages parked in this group, oldest first.
     pub fn dead(&self, id: GroupId) -> impl Iterator<Item = DeadWord> {
-        let floor = self.floor(id);
+        let floor = self.first_open(id);
         (floor..floor.saturating_add(self.geo.capacity()))
             .filter_map(move |sequence| self.dead_at(id, sequence))
             .filter(|dead| self.load_slot(dead.sequence).1 == SlotView::Published)

@@ -92,7 +92,7 @@ impl Ring {
         if timeout == 0 {
             return 0;
         }
-        let floor = self.floor(id);
+        let floor = self.first_open(id);
         let tail = self
             .true_tail()
             .min(floor.saturating_add(self.geo.capacity()));

@@ -221,7 +221,7 @@ impl Ring {
         } else {
             tail
         };
-        let floor = self.floor(id);
+        let floor = self.first_open(id);
         let end = tail
             .min(opened)
             .min(floor.saturating_add(self.geo.capacity()));

@@ -67,7 +67,11 @@ pub struct Kind {
 
 impl fmt::Debug for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.exclusive { "exclusive" } else { "shared" })?;
+        f.write_str(if self.exclusive {
+            "exclusive"
+        } else {
+            "shared"
+        })?;
         if self.ephemeral {
             f.write_str(" ephemeral")?;
         }
@@ -87,17 +91,52 @@ impl fmt::Debug for Kind {
 /// As drawn. All numbers but lengths, counts and names are taken modulo what exists.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum What {
-    Publish { how: Publish, length: usize },
-    Batch { count: usize, length: usize },
-    Receive { consumer: u8, how: Receive },
-    Several { consumer: u8, how: Receive, max: usize, open: usize, leak: bool },
-    Settle { guard: u8, how: Settle },
-    Decide { group: u8, which: u8, again: bool },
-    Join { group: u8 },
-    Leave { consumer: u8 },
-    Create { group: Name, kind: Kind, start: u8, open: bool },
-    Delete { group: u8 },
-    Produce { sole: bool },
+    Publish {
+        how: Publish,
+        length: usize,
+    },
+    Batch {
+        count: usize,
+        length: usize,
+    },
+    Receive {
+        consumer: u8,
+        how: Receive,
+    },
+    Several {
+        consumer: u8,
+        how: Receive,
+        max: usize,
+        open: usize,
+        leak: bool,
+    },
+    Settle {
+        guard: u8,
+        how: Settle,
+    },
+    Decide {
+        group: u8,
+        which: u8,
+        again: bool,
+    },
+    Join {
+        group: u8,
+    },
+    Leave {
+        consumer: u8,
+    },
+    Create {
+        group: Name,
+        kind: Kind,
+        start: u8,
+        open: bool,
+    },
+    Delete {
+        group: u8,
+    },
+    Produce {
+        sole: bool,
+    },
     Stop,
     Sweep,
     Attach,
@@ -110,18 +149,36 @@ impl fmt::Debug for What {
             Self::Publish { how, length } => write!(f, "publish {length} B ({how:?})"),
             Self::Batch { count, length } => write!(f, "publish batch of {count}, {length} B"),
             Self::Receive { consumer, how } => write!(f, "receive by c{consumer} ({how:?})"),
-            Self::Several { consumer, how, max, open, leak } => {
+            Self::Several {
+                consumer,
+                how,
+                max,
+                open,
+                leak,
+            } => {
                 let end = if leak { "leak" } else { "drop" };
-                write!(f, "receive {max} by c{consumer} ({how:?}), open {open}, {end} the rest")
+                write!(
+                    f,
+                    "receive {max} by c{consumer} ({how:?}), open {open}, {end} the rest"
+                )
             }
             Self::Settle { guard, how } => write!(f, "{how:?} d{guard}"),
-            Self::Decide { group, which, again } => {
+            Self::Decide {
+                group,
+                which,
+                again,
+            } => {
                 let how = if again { "retry" } else { "discard" };
                 write!(f, "{how} parked #{which} of group #{group}")
             }
             Self::Join { group } => write!(f, "join group #{group}"),
             Self::Leave { consumer } => write!(f, "drop c{consumer}"),
-            Self::Create { group, kind, start, open } => {
+            Self::Create {
+                group,
+                kind,
+                start,
+                open,
+            } => {
                 let how = if open { "open or create" } else { "create" };
                 write!(f, "{how} g{group} {kind:?}, start #{start}")
             }
@@ -168,7 +225,10 @@ impl fmt::Debug for Op {
             Self::Do(call) => write!(f, "{call:?}"),
             Self::Crash(at, call) => write!(f, "{call:?} -- dies at access {at}"),
             Self::Pause(at, call, meanwhile) => {
-                write!(f, "{call:?} -- paused at access {at}, meanwhile {meanwhile:?}")
+                write!(
+                    f,
+                    "{call:?} -- paused at access {at}, meanwhile {meanwhile:?}"
+                )
             }
             Self::Reopen => f.write_str("all detach, reopen"),
             Self::Outage => f.write_str("all die, reopen"),
@@ -187,18 +247,58 @@ pub struct Act {
 pub enum Deed {
     Attach,
     Quit,
-    Produce { sole: bool },
+    Produce {
+        sole: bool,
+    },
     Stop,
-    Publish { how: Publish, tag: u32, length: usize },
-    Batch { tag: u32, count: usize, length: usize },
-    Receive { consumer: Id, how: Receive, guard: Id },
-    Several { consumer: Id, how: Receive, max: usize, open: usize, leak: bool, guard: Id },
-    Settle { guard: Id, how: Settle },
-    Decide { group: Name, sequence: u64, again: bool },
-    Join { group: Name, consumer: Id },
-    Leave { consumer: Id },
-    Create { group: Name, kind: Kind, start: Start, open: bool },
-    Delete { group: Name },
+    Publish {
+        how: Publish,
+        tag: u32,
+        length: usize,
+    },
+    Batch {
+        tag: u32,
+        count: usize,
+        length: usize,
+    },
+    Receive {
+        consumer: Id,
+        how: Receive,
+        guard: Id,
+    },
+    Several {
+        consumer: Id,
+        how: Receive,
+        max: usize,
+        open: usize,
+        leak: bool,
+        guard: Id,
+    },
+    Settle {
+        guard: Id,
+        how: Settle,
+    },
+    Decide {
+        group: Name,
+        sequence: u64,
+        again: bool,
+    },
+    Join {
+        group: Name,
+        consumer: Id,
+    },
+    Leave {
+        consumer: Id,
+    },
+    Create {
+        group: Name,
+        kind: Kind,
+        start: Start,
+        open: bool,
+    },
+    Delete {
+        group: Name,
+    },
     Sweep,
 }
 
@@ -217,10 +317,21 @@ impl fmt::Debug for Act {
             Deed::Batch { tag, count, length } => {
                 write!(f, "publish batch of {count} from m{tag}, {length} B")
             }
-            Deed::Receive { consumer, how, guard } => {
+            Deed::Receive {
+                consumer,
+                how,
+                guard,
+            } => {
                 write!(f, "d{guard} = receive by c{consumer} ({how:?})")
             }
-            Deed::Several { consumer, how, max, open, leak, guard } => {
+            Deed::Several {
+                consumer,
+                how,
+                max,
+                open,
+                leak,
+                guard,
+            } => {
                 let end = if leak { "leak" } else { "drop" };
                 write!(
                     f,
@@ -228,13 +339,22 @@ impl fmt::Debug for Act {
                 )
             }
             Deed::Settle { guard, how } => write!(f, "{how:?} d{guard}"),
-            Deed::Decide { group, sequence, again } => {
+            Deed::Decide {
+                group,
+                sequence,
+                again,
+            } => {
                 let how = if again { "retry" } else { "discard" };
                 write!(f, "{how} {sequence} in {}", name(group))
             }
             Deed::Join { group, consumer } => write!(f, "c{consumer} = join {}", name(group)),
             Deed::Leave { consumer } => write!(f, "drop c{consumer}"),
-            Deed::Create { group, kind, start, open } => {
+            Deed::Create {
+                group,
+                kind,
+                start,
+                open,
+            } => {
                 let how = if open { "open or create" } else { "create" };
                 write!(f, "{how} {} {kind:?}, {start:?}", name(group))
             }
@@ -255,7 +375,12 @@ pub struct Got {
 
 impl fmt::Debug for Got {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sequence, count, tag, length } = self;
+        let Self {
+            sequence,
+            count,
+            tag,
+            length,
+        } = self;
         write!(f, "{sequence}=m{tag}, {length} B, delivery {count}")
     }
 }
@@ -265,7 +390,11 @@ impl fmt::Debug for Got {
 pub enum Seen {
     Done,
     Sequence(u64),
-    Batch { published: u64, first: Option<u64>, last: Option<u64> },
+    Batch {
+        published: u64,
+        first: Option<u64>,
+        last: Option<u64>,
+    },
     Got(Vec<Got>),
     /// The error, as it prints itself.
     Error(String),
@@ -276,7 +405,11 @@ impl fmt::Debug for Seen {
         match self {
             Self::Done => f.write_str("done"),
             Self::Sequence(sequence) => write!(f, "{sequence}"),
-            Self::Batch { published, first: Some(first), last: Some(last) } => {
+            Self::Batch {
+                published,
+                first: Some(first),
+                last: Some(last),
+            } => {
                 write!(f, "{published}: {first}..={last}")
             }
             Self::Batch { published, .. } => write!(f, "{published}"),

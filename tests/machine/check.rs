@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use slipring::{Cause, GroupStats, Peeked, Queue, Stats};
 
-use super::act::{Deed, Name, Receive, Settle, name};
+use super::act::{Deed, Id, Name, Person, Receive, Settle, name};
 use super::handles::{LETTERS, got, payload};
 use super::model::{Fate, Group, Letter, Model, Msg, REASON, Slot};
 use super::world::{Outcome, World};
@@ -24,6 +24,8 @@ struct Look {
     /// The last lap: at which sequence, what.
     peeked: Vec<(u64, Peeked)>,
     parked: Vec<(Name, Vec<(u64, u16, String)>)>,
+    /// Consumers, and whether they get messages.
+    active: Vec<((Person, Id), bool)>,
 }
 
 impl World {
@@ -50,11 +52,19 @@ impl World {
         let stats = self.inspector.stats();
         same!("tail of the inspector", self.inspector.tail(), stats.tail);
         let first = self.inspector.oldest();
-        let peeked = (first..stats.tail + 1).map(|at| (at, self.inspector.peek(at))).collect();
+        let peeked = (first..stats.tail + 1)
+            .map(|at| (at, self.inspector.peek(at)))
+            .collect();
         if let Some(life) = self.lives.values().next() {
             let own = life.queue().stats();
             same!("tail of a participant", own.tail, stats.tail);
-            same!("groups of a participant", own.groups.len(), stats.groups.len());
+            same!(
+                "groups of a participant",
+                own.groups.len(),
+                stats.groups.len()
+            );
+            let open = stats.groups.iter().filter(|group| !group.closing).count();
+            same!("open groups", life.queue().groups().len(), open);
         }
         let mut parked = Vec::new();
         for (&group, found) in &self.models[0].groups {
@@ -65,7 +75,18 @@ impl World {
                 parked.push((group, found));
             }
         }
-        Ok(Look { stats, peeked, parked })
+        let lives = self.lives.iter();
+        let active = lives.flat_map(|(&who, life)| {
+            let consumers = life.active().into_iter();
+            consumers.map(move |(consumer, active)| ((who, consumer), active))
+        });
+        let active = active.collect();
+        Ok(Look {
+            stats,
+            peeked,
+            parked,
+            active,
+        })
     }
 }
 
@@ -73,15 +94,27 @@ impl Model {
     fn agrees(&mut self, look: &Look) -> Outcome {
         let stats = &look.stats;
         same!("tail", stats.tail, self.tail());
-        let holes = self.slots.iter().filter(|slot| **slot == Slot::Hole).count() as u64;
+        let holes = self
+            .slots
+            .iter()
+            .filter(|slot| **slot == Slot::Hole)
+            .count() as u64;
         if !self.inexact {
             same!("aborted", stats.aborted, holes);
         }
-        let found: BTreeSet<String> = stats.groups.iter().map(|group| group.name.clone()).collect();
+        let found: BTreeSet<String> = stats
+            .groups
+            .iter()
+            .map(|group| group.name.clone())
+            .collect();
         let expected: BTreeSet<String> = self.groups.keys().map(|group| name(*group)).collect();
         same!("groups", &found, &expected);
         for group in self.groups.keys().copied().collect::<Vec<_>>() {
-            let found = stats.groups.iter().find(|found| found.name == name(group)).unwrap();
+            let found = stats
+                .groups
+                .iter()
+                .find(|found| found.name == name(group))
+                .unwrap();
             self.agrees_on_group(group, found)?;
         }
         self.agrees_on_people(stats)?;
@@ -89,11 +122,23 @@ impl Model {
             self.agrees_on_slot(*at, peeked)?;
         }
         for (group, found) in &look.parked {
-            let reason = |rejected| if rejected { REASON.to_owned() } else { String::new() };
+            let reason = |rejected| {
+                if rejected {
+                    REASON.to_owned()
+                } else {
+                    String::new()
+                }
+            };
             let parked = self.parked(*group).into_iter();
-            let expected: Vec<_> =
-                parked.map(|(sequence, count, rejected)| (sequence, count.into(), reason(rejected))).collect();
+            let expected: Vec<_> = parked
+                .map(|(sequence, count, rejected)| (sequence, count.into(), reason(rejected)))
+                .collect();
             same!(format!("parked in {}", name(*group)), found, &expected);
+        }
+        for &((who, consumer), active) in &look.active {
+            let group = &self.groups[&self.people[&who].consumers[&consumer]];
+            let expected = !group.kind.exclusive || group.active == Some((who, consumer));
+            same!(format!("activity of c{consumer}"), active, expected);
         }
         self.settle_down();
         Ok(())
@@ -103,7 +148,11 @@ impl Model {
         let group = &self.groups[&at];
         let what = |what: &str| format!("{what} of {}", name(at));
         let kind = group.kind;
-        same!(what("kind"), (found.exclusive, found.ephemeral), (kind.exclusive, kind.ephemeral));
+        same!(
+            what("kind"),
+            (found.exclusive, found.ephemeral),
+            (kind.exclusive, kind.ephemeral)
+        );
         same!(what("limit"), found.max_deliveries.unwrap_or(0), kind.limit);
         same!(what("lease"), found.ack_timeout.is_some(), kind.lease);
         same!(what("letters"), found.dead_letters.is_some(), kind.letters);
@@ -114,11 +163,23 @@ impl Model {
             let sequences = (group.start..self.tail()).filter(published);
             sequences.filter(|&s| which(&group.fate(s))).count() as u64
         };
-        same!(what("dead"), found.dead, count(|fate| matches!(fate, Fate::Parked { .. })));
+        same!(
+            what("dead"),
+            found.dead,
+            count(|fate| matches!(fate, Fate::Parked { .. }))
+        );
         same!(what("lag"), found.lag, count(|fate| *fate != Fate::Done));
-        same!(what("sum"), found.ready + found.in_flight + found.dead, found.lag);
+        same!(
+            what("sum"),
+            found.ready + found.in_flight + found.dead,
+            found.lag
+        );
         if !kind.exclusive {
-            same!(what("in flight"), found.in_flight, count(|fate| matches!(fate, Fate::Held { .. })));
+            same!(
+                what("in flight"),
+                found.in_flight,
+                count(|fate| matches!(fate, Fate::Held { .. }))
+            );
         }
         if !group.inexact {
             same!(what("lost"), found.lost, group.lost);
@@ -141,7 +202,10 @@ impl Model {
         if group.kind.exclusive && (group.lazy || hole) {
             if !(group.floor..=most).contains(&floor) {
                 let range = group.floor..=most;
-                return Err(format!("floor of {}: {floor}, expected {range:?}", name(at)));
+                return Err(format!(
+                    "floor of {}: {floor}, expected {range:?}",
+                    name(at)
+                ));
             }
             group.lazy = floor != most;
         } else {
@@ -152,26 +216,47 @@ impl Model {
     }
 
     fn agrees_on_people(&self, stats: &Stats) -> Outcome {
-        let names: BTreeSet<String> = stats.participants.iter().map(|found| found.name.clone()).collect();
+        let names: BTreeSet<String> = stats
+            .participants
+            .iter()
+            .map(|found| found.name.clone())
+            .collect();
         let expected: BTreeSet<String> = self.people.keys().map(|who| format!("a{who}")).collect();
         same!("participants", &names, &expected);
         for (&who, life) in &self.people {
             let named = format!("a{who}");
-            let found = stats.participants.iter().find(|found| found.name == named).unwrap();
+            let found = stats
+                .participants
+                .iter()
+                .find(|found| found.name == named)
+                .unwrap();
             let what = |what: &str| format!("{what} of {named}");
             same!(what("life"), found.alive, !life.dead);
-            same!(what("production"), (found.producer, found.sole_producer), (life.producers > 0, life.sole));
+            same!(
+                what("production"),
+                (found.producer, found.sole_producer),
+                (life.producers > 0, life.sole)
+            );
             let groups: BTreeSet<String> = found.groups.iter().cloned().collect();
-            let expected: BTreeSet<String> = life.consumers.values().map(|group| name(*group)).collect();
+            let expected: BTreeSet<String> =
+                life.consumers.values().map(|group| name(*group)).collect();
             same!(what("groups"), groups, expected);
             let writing = |slot: &&Slot| matches!(slot, Slot::Writing(by, _) if *by == who);
-            same!(what("writing"), found.writing, self.slots.iter().filter(writing).count() as u64);
+            same!(
+                what("writing"),
+                found.writing,
+                self.slots.iter().filter(writing).count() as u64
+            );
             let held = |group: &Group| {
                 let mine = |fate: &&Fate| matches!(fate, Fate::Held { by, .. } if *by == who);
                 group.fates.values().filter(mine).count() as u64
             };
             if !self.groups.values().any(|group| group.kind.exclusive) {
-                same!(what("claims"), found.holds, self.groups.values().map(held).sum());
+                same!(
+                    what("claims"),
+                    found.holds,
+                    self.groups.values().map(held).sum()
+                );
             }
         }
         Ok(())
@@ -188,7 +273,15 @@ impl Model {
             !group.closing && open && self.floor(group) <= at
         });
         match (self.slot(at), peeked) {
-            (Slot::Message(Msg { tag, length }), Peeked::Message { payload: found, kind, key, .. }) => {
+            (
+                Slot::Message(Msg { tag, length }),
+                Peeked::Message {
+                    payload: found,
+                    kind,
+                    key,
+                    ..
+                },
+            ) => {
                 same!(&what, (*kind, *key), (length as u16, tag));
                 same!(what, found, &payload(tag, length));
             }
@@ -217,16 +310,29 @@ impl World {
             }
             let how = super::act::Publish::Try;
             let length = if turn == 1 { 200 } else { 8 };
-            self.deed(who, Deed::Publish { how, tag: base + turn, length })?;
+            self.deed(
+                who,
+                Deed::Publish {
+                    how,
+                    tag: base + turn,
+                    length,
+                },
+            )?;
             self.take_all(who)?;
         }
         for group in groups {
             let undone = |model: &Model| {
                 let group = &model.groups[&group];
                 let fates = (group.start..model.tail()).map(|s| (model.slot(s), group.fate(s)));
-                fates.filter(|(slot, fate)| *slot != Slot::Hole && *fate != Fate::Done).count()
+                fates
+                    .filter(|(slot, fate)| *slot != Slot::Hole && *fate != Fate::Done)
+                    .count()
             };
-            same!(format!("left in {}", name(group)), undone(&self.models[0]), self.models[0].parked(group).len());
+            same!(
+                format!("left in {}", name(group)),
+                undone(&self.models[0]),
+                self.models[0].parked(group).len()
+            );
         }
         self.letters()
     }
@@ -247,15 +353,31 @@ impl World {
             let mut last = None;
             loop {
                 let guard = self.id();
-                self.deed(who, Deed::Receive { consumer, how: Receive::Try, guard })?;
+                self.deed(
+                    who,
+                    Deed::Receive {
+                        consumer,
+                        how: Receive::Try,
+                        guard,
+                    },
+                )?;
                 let Some(&(_, sequence, count)) = self.models[0].guards.get(&guard) else {
                     break;
                 };
-                if last > Some(sequence) && count == 1 && !self.models[0].groups.values().any(|group| group.loose) {
+                if last > Some(sequence)
+                    && count == 1
+                    && !self.models[0].groups.values().any(|group| group.loose)
+                {
                     return Err(format!("{sequence} comes after {last:?}"));
                 }
                 last = Some(sequence);
-                self.deed(who, Deed::Settle { guard, how: Settle::Ack })?;
+                self.deed(
+                    who,
+                    Deed::Settle {
+                        guard,
+                        how: Settle::Ack,
+                    },
+                )?;
             }
         }
         Ok(())
@@ -281,7 +403,10 @@ impl World {
                 sequence: from.sequence,
                 deliveries: from.deliveries,
                 reason: from.reason,
-                message: Msg { tag: got.tag, length: got.length },
+                message: Msg {
+                    tag: got.tag,
+                    length: got.length,
+                },
             });
             delivery.ack().unwrap();
         }

@@ -45,7 +45,11 @@ pub fn setup() -> impl Strategy<Value = Setup> {
     let capacity = prop_oneof![Just(2u64), Just(4), Just(8)];
     let lap = prop_oneof![3 => Just(0u64), 1 => Just((1 << 40) - 2), 1 => Just((1 << 48) - 2)];
     let slot_size = prop_oneof![Just(128u64), Just(64)];
-    let timestamps = prop_oneof![Just(Timestamps::Off), Just(Timestamps::Coarse), Just(Timestamps::Precise)];
+    let timestamps = prop_oneof![
+        Just(Timestamps::Off),
+        Just(Timestamps::Coarse),
+        Just(Timestamps::Precise)
+    ];
     let rest = (prop::bool::weighted(0.2), prop::bool::weighted(0.8));
     (capacity, policy, slot_size, timestamps, lap, rest).prop_map(
         |(capacity, policy, slot_size, timestamps, lap, (tight, default_group))| Setup {
@@ -84,9 +88,20 @@ fn receive() -> impl Strategy<Value = What> {
 }
 
 fn several() -> impl Strategy<Value = What> {
-    (0..4u8, receive_how(), 1..5usize, 0..5usize, prop::bool::weighted(0.1)).prop_map(
-        |(consumer, how, max, open, leak)| What::Several { consumer, how, max, open, leak },
+    (
+        0..4u8,
+        receive_how(),
+        1..5usize,
+        0..5usize,
+        prop::bool::weighted(0.1),
     )
+        .prop_map(|(consumer, how, max, open, leak)| What::Several {
+            consumer,
+            how,
+            max,
+            open,
+            leak,
+        })
 }
 
 fn settle() -> impl Strategy<Value = What> {
@@ -102,13 +117,25 @@ fn settle() -> impl Strategy<Value = What> {
 fn kind() -> impl Strategy<Value = Kind> {
     let rare = || prop::bool::weighted(0.2);
     (any::<bool>(), rare(), 0..4u8, rare(), rare()).prop_map(
-        |(exclusive, ephemeral, limit, lease, letters)| Kind { exclusive, ephemeral, limit, lease, letters },
+        |(exclusive, ephemeral, limit, lease, letters)| Kind {
+            exclusive,
+            ephemeral,
+            limit,
+            lease,
+            letters,
+        },
     )
 }
 
 fn create() -> impl Strategy<Value = What> {
-    (0..4u8, kind(), 0..12u8, prop::bool::weighted(0.3))
-        .prop_map(|(group, kind, start, open)| What::Create { group, kind, start, open })
+    (0..4u8, kind(), 0..12u8, prop::bool::weighted(0.3)).prop_map(|(group, kind, start, open)| {
+        What::Create {
+            group,
+            kind,
+            start,
+            open,
+        }
+    })
 }
 
 fn what() -> impl Strategy<Value = What> {

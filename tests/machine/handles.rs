@@ -8,7 +8,7 @@ use std::time::Duration;
 use slipring::mem::fault;
 use slipring::{
     AckError, ClaimError, Claims, Consumer, Delivery, GroupError, GroupOptions, Message, Options,
-    Producer, PublishError, Queue,
+    Producer, PublishError, Queue, Timestamps,
 };
 
 use super::act::{Act, Deed, Got, Id, Kind, Publish, Receive, Seen, Settle, name};
@@ -38,7 +38,9 @@ impl Drop for Handles {
 }
 
 pub fn payload(tag: u32, length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at as u32 * 7 + tag * 13) as u8).collect()
+    (0..length)
+        .map(|at| (at as u32 * 7 + tag * 13) as u8)
+        .collect()
 }
 
 pub fn message(tag: u32, bytes: &[u8]) -> Message<'_> {
@@ -88,6 +90,13 @@ impl Handles {
         guards.map(|(&guard, _)| guard).collect()
     }
 
+    pub fn active(&self) -> Vec<(Id, bool)> {
+        let consumers = self.consumers.iter();
+        consumers
+            .map(|(&id, &consumer)| (id, unsafe { &*consumer }.is_active()))
+            .collect()
+    }
+
     pub fn perform(&mut self, act: &Act) -> Seen {
         match act.deed {
             Deed::Attach => self.attach(act.who),
@@ -97,7 +106,11 @@ impl Handles {
             }
             Deed::Produce { sole } => {
                 let queue = self.queue();
-                let made = if sole { queue.sole_producer() } else { queue.producer() };
+                let made = if sole {
+                    queue.sole_producer()
+                } else {
+                    queue.producer()
+                };
                 match made {
                     Err(error) => Seen::Error(attach_error(&error).to_owned()),
                     Ok(producer) => {
@@ -112,10 +125,18 @@ impl Handles {
             }
             Deed::Publish { how, tag, length } => self.publish(how, tag, length),
             Deed::Batch { tag, count, length } => self.batch(tag, count, length),
-            Deed::Receive { consumer, how, guard } => self.receive(consumer, how, guard),
+            Deed::Receive {
+                consumer,
+                how,
+                guard,
+            } => self.receive(consumer, how, guard),
             Deed::Several { .. } => self.several(act),
             Deed::Settle { guard, how } => self.settle(guard, how),
-            Deed::Decide { group, sequence, again } => match self.queue().group(&name(group)) {
+            Deed::Decide {
+                group,
+                sequence,
+                again,
+            } => match self.queue().group(&name(group)) {
                 Err(error) => Seen::Error(format!("{error:?}")),
                 Ok(group) if again => said(group.retry(sequence), |()| Seen::Done),
                 Ok(group) => said(group.discard(sequence), |()| Seen::Done),
@@ -126,7 +147,12 @@ impl Handles {
                 drop(unsafe { Box::from_raw(consumer) });
                 Seen::Done
             }
-            Deed::Create { group, kind, start, open } => {
+            Deed::Create {
+                group,
+                kind,
+                start,
+                open,
+            } => {
                 let options = group_options(kind).start(start);
                 let queue = self.queue();
                 let made = if open {
@@ -135,11 +161,16 @@ impl Handles {
                     queue.create_group(&name(group), options)
                 };
                 said(made, |made| {
-                    assert_eq!((made.name(), made.is_exclusive()), (&*name(group), kind.exclusive));
+                    assert_eq!(
+                        (made.name(), made.is_exclusive()),
+                        (&*name(group), kind.exclusive)
+                    );
                     Seen::Done
                 })
             }
-            Deed::Delete { group } => said(self.queue().delete_group(&name(group)), |()| Seen::Done),
+            Deed::Delete { group } => {
+                said(self.queue().delete_group(&name(group)), |()| Seen::Done)
+            }
             Deed::Sweep => {
                 self.queue().sweep();
                 Seen::Done
@@ -191,7 +222,11 @@ impl Handles {
             Publish::Loan | Publish::LeakLoan => true,
             Publish::Commit | Publish::TryCommit | Publish::DropReservation => false,
         };
-        let reservation = if loan { producer.loan(length) } else { producer.reserve(length) };
+        let reservation = if loan {
+            producer.loan(length)
+        } else {
+            producer.reserve(length)
+        };
         let mut reservation = match reservation {
             Err(error) => return Seen::Error(format!("{error:?}")),
             Ok(reservation) => reservation.kind(length as u16).key(tag),
@@ -210,7 +245,9 @@ impl Handles {
     }
 
     fn batch(&mut self, tag: u32, count: usize, length: usize) -> Seen {
-        let payloads: Vec<_> = (0..count as u32).map(|n| (tag + n, payload(tag + n, length))).collect();
+        let payloads: Vec<_> = (0..count as u32)
+            .map(|n| (tag + n, payload(tag + n, length)))
+            .collect();
         let messages = payloads.iter().map(|(tag, bytes)| message(*tag, bytes));
         let producer = self.producers.last_mut().unwrap();
         said(producer.publish_batch(messages), |batch| Seen::Batch {
@@ -226,6 +263,8 @@ impl Handles {
 
     fn keep(&mut self, consumer: Id, guard: Id, delivery: Delivery<'static>) -> Got {
         let got = got(&delivery);
+        let timed = self.queue().timestamps() != Timestamps::Off;
+        assert_eq!(delivery.timestamp() > 0, timed, "time of {delivery:?}");
         self.guards.insert(guard, (consumer, delivery));
         got
     }
@@ -238,11 +277,21 @@ impl Handles {
             Receive::Timed => consumer.recv_timeout(MOMENT),
             Receive::Iter => consumer.iter().next().unwrap(),
         };
-        said(received, |delivery| Seen::Got(vec![self.keep(id, guard, delivery)]))
+        said(received, |delivery| {
+            Seen::Got(vec![self.keep(id, guard, delivery)])
+        })
     }
 
     fn several(&mut self, act: &Act) -> Seen {
-        let Deed::Several { consumer: id, how, max, open, leak, guard } = act.deed else {
+        let Deed::Several {
+            consumer: id,
+            how,
+            max,
+            open,
+            leak,
+            guard,
+        } = act.deed
+        else {
             unreachable!()
         };
         let consumer = self.consumer(id);
@@ -259,7 +308,11 @@ impl Handles {
                 drop(claims);
             }
             let opened = opened.into_iter().zip(guard..);
-            Seen::Got(opened.map(|(delivery, guard)| self.keep(id, guard, delivery.unwrap())).collect())
+            Seen::Got(
+                opened
+                    .map(|(delivery, guard)| self.keep(id, guard, delivery.unwrap()))
+                    .collect(),
+            )
         })
     }
 
@@ -305,16 +358,26 @@ impl Handles {
     pub fn parked(&self, group: &str) -> Result<Vec<(u64, u16, String)>, GroupError> {
         let letters = self.queue().group(group)?.dead_letters();
         let parked = letters.into_iter();
-        Ok(parked.map(|dead| (dead.sequence, dead.deliveries, dead.reason)).collect())
+        Ok(parked
+            .map(|dead| (dead.sequence, dead.deliveries, dead.reason))
+            .collect())
     }
 }
 
 pub fn got(delivery: &Delivery<'_>) -> Got {
     let (tag, length) = (delivery.key(), delivery.payload().len());
     assert_eq!(usize::from(delivery.kind()), length, "kind of {delivery:?}");
-    assert!(**delivery == payload(tag, length), "payload of {delivery:?}");
+    assert!(
+        **delivery == payload(tag, length),
+        "payload of {delivery:?}"
+    );
     let (sequence, count) = (delivery.sequence(), delivery.delivery_count());
-    Got { sequence, count, tag, length }
+    Got {
+        sequence,
+        count,
+        tag,
+        length,
+    }
 }
 
 fn group_options(kind: Kind) -> GroupOptions {
@@ -339,7 +402,10 @@ fn group_options(kind: Kind) -> GroupOptions {
 /// Until the clock of leases shows that a lease of no length has ended.
 fn pass_time() {
     let now = || {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut time) };
         time.tv_sec * 1000 + time.tv_nsec / 1_000_000
     };

@@ -23,6 +23,7 @@
 mod common;
 
 mod act;
+mod api;
 mod check;
 mod draw;
 mod handles;
@@ -33,6 +34,7 @@ mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use act::Op;
 use draw::{Setup, ops, setup};
@@ -40,14 +42,31 @@ use proptest::prelude::*;
 use slipring::mem::fault;
 use world::{Outcome, World};
 
-/// What is being done, for when it does not end.
-static LAST: Mutex<String> = Mutex::new(String::new());
+/// What has been done in the case under way, for when it does not end.
+static UNDER_WAY: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// How long a case may take: a thousand times what it does.
+const CASE: Duration = Duration::from_secs(60);
+
+/// Ends the process, and says what was done, if nothing happens for so long.
+fn watch() {
+    let mut last = Vec::new();
+    loop {
+        std::thread::sleep(CASE);
+        let script = UNDER_WAY.lock().unwrap().clone();
+        if !script.is_empty() && script == last {
+            eprintln!("nothing happens any more after:\n  {}", script.join("\n  "));
+            std::process::abort();
+        }
+        last = script;
+    }
+}
 
 fn number(name: &str, otherwise: usize) -> usize {
     std::env::var(name).map_or(otherwise, |number| number.parse().unwrap())
 }
 
 fn run(setup: Setup, ops: &[Op]) -> Result<(), TestCaseError> {
+    UNDER_WAY.lock().unwrap().clear();
     let mut world = World::new(setup);
     let all = AssertUnwindSafe(|| -> Outcome {
         ops.iter().try_for_each(|op| world.run(op))?;
@@ -60,11 +79,14 @@ fn run(setup: Setup, ops: &[Op]) -> Result<(), TestCaseError> {
             fault::remove();
             fault::revive();
             let text = cause.downcast_ref::<String>().cloned();
-            text.or(cause.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+            text.or(cause.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+                .unwrap_or_default()
         }
     };
     let script = world.script.join("\n  ");
-    Err(TestCaseError::fail(format!("{problem}\n\ndone and seen:\n  {script}\n")))
+    Err(TestCaseError::fail(format!(
+        "{problem}\n\ndone and seen:\n  {script}\n"
+    )))
 }
 
 fn config(cases: usize) -> ProptestConfig {
@@ -83,6 +105,8 @@ proptest! {
     fn any_sequence_of_calls_deaths_and_pauses_does_what_the_model_says(
         setup in setup(), ops in ops(number("MACHINE_STEPS", 60)),
     ) {
+        static WATCH: std::sync::Once = std::sync::Once::new();
+        WATCH.call_once(|| drop(std::thread::spawn(watch)));
         run(setup, &ops)?;
     }
 }

@@ -26,7 +26,9 @@ impl Model {
         match act.deed {
             Deed::Several { .. } => false,
             // What unwinds cannot die a second time.
-            Deed::Settle { how, .. } => !matches!(how, Settle::Extend | Settle::Lapse | Settle::Panic),
+            Deed::Settle { how, .. } => {
+                !matches!(how, Settle::Extend | Settle::Lapse | Settle::Panic)
+            }
             Deed::Leave { .. } | Deed::Quit => false,
             _ => true,
         }
@@ -44,7 +46,10 @@ impl Model {
             Deed::Settle { guard, how } => {
                 let (name, ..) = self.guards[&guard];
                 let group = &self.groups[&name];
-                let whole = matches!(how, Settle::Ack | Settle::Nack | Settle::Release | Settle::Drop);
+                let whole = matches!(
+                    how,
+                    Settle::Ack | Settle::Nack | Settle::Release | Settle::Drop
+                );
                 whole && !group.kind.exclusive && !group.kind.letters
             }
             _ => false,
@@ -56,12 +61,21 @@ impl Model {
         let who = act.who;
         let sole = self.people.get(&who).is_some_and(|life| life.sole);
         match act.deed {
-            Deed::Publish { tag, length, .. } => self.half_published(act, &[Msg { tag, length }], sole),
+            Deed::Publish { tag, length, .. } => {
+                self.half_published(act, &[Msg { tag, length }], sole)
+            }
             Deed::Batch { tag, count, length } => {
-                let messages: Vec<Msg> = (0..count as u32).map(|n| Msg { tag: tag + n, length }).collect();
+                let messages: Vec<Msg> = (0..count as u32)
+                    .map(|n| Msg {
+                        tag: tag + n,
+                        length,
+                    })
+                    .collect();
                 self.half_published(act, &messages, sole)
             }
-            Deed::Receive { consumer, guard, .. } => {
+            Deed::Receive {
+                consumer, guard, ..
+            } => {
                 let name = self.people[&who].consumers[&consumer];
                 let mut all = Vec::new();
                 for start in self.sweepings() {
@@ -70,7 +84,10 @@ impl Model {
                         start.claim(name, who, consumer, Some(guard), &mut between);
                     }
                 }
-                let letters: Vec<Self> = all.iter().flat_map(|model| model.half_buried(name, who)).collect();
+                let letters: Vec<Self> = all
+                    .iter()
+                    .flat_map(|model| model.half_buried(name, who))
+                    .collect();
                 all.extend(letters);
                 all
             }
@@ -79,14 +96,37 @@ impl Model {
                 // It had joined the group for a moment.
                 let all = self.predict(act).into_iter().map(|(model, _)| model);
                 let mut all: Vec<Self> = all.chain([self.clone()]).collect();
-                for model in all.iter_mut().filter(|model| model.groups.contains_key(&group)) {
-                    model.people.get_mut(&who).unwrap().consumers.insert(u32::MAX, group);
+                for model in all
+                    .iter_mut()
+                    .filter(|model| model.groups.contains_key(&group))
+                {
+                    model
+                        .people
+                        .get_mut(&who)
+                        .unwrap()
+                        .consumers
+                        .insert(u32::MAX, group);
                 }
                 all
             }
-            Deed::Join { group, consumer } if self.groups.get(&group).is_some_and(|group| !group.closing) => {
+            Deed::Delete { group } => {
+                let mut closing = self.clone();
+                let there = closing
+                    .groups
+                    .get_mut(&group)
+                    .map(|group| group.closing = true);
+                there.map(|()| closing).into_iter().collect()
+            }
+            Deed::Join { group, consumer }
+                if self.groups.get(&group).is_some_and(|group| !group.closing) =>
+            {
                 let mut member = self.clone();
-                member.people.get_mut(&who).unwrap().consumers.insert(consumer, group);
+                member
+                    .people
+                    .get_mut(&who)
+                    .unwrap()
+                    .consumers
+                    .insert(consumer, group);
                 let mut joined = member.clone();
                 joined.group(group).joined = true;
                 vec![member, joined]
@@ -132,7 +172,11 @@ impl Model {
     fn half_buried(&self, name: super::act::Name, who: super::act::Person) -> Vec<Self> {
         let group = &self.groups[&name];
         let exclusive = group.kind.exclusive;
-        let next = if exclusive { self.clone().cursor(name).into_iter().collect() } else { self.choices(group) };
+        let next = if exclusive {
+            self.clone().cursor(name).into_iter().collect()
+        } else {
+            self.choices(group)
+        };
         let mut all = Vec::new();
         for sequence in next {
             let mut held = self.clone();
@@ -178,7 +222,8 @@ impl Model {
             }
             Settle::Nack | Settle::Panic if kind.exclusive && !too_often => {
                 // Noted as given back, but still open: counts twice.
-                if let Some(Fate::Held { attempts, .. }) = half.group(name).fates.get_mut(&sequence) {
+                if let Some(Fate::Held { attempts, .. }) = half.group(name).fates.get_mut(&sequence)
+                {
                     *attempts += 1;
                 }
                 all.push(half);
@@ -208,6 +253,11 @@ impl Model {
                 }
             }
         }
+        if let Deed::Delete { .. } = act.deed {
+            for closing in self.partial(act) {
+                add(closing, Stage::After(Seen::Done));
+            }
+        }
         for (model, seen) in self.predict(act) {
             add(model, Stage::After(seen));
         }
@@ -234,7 +284,12 @@ impl Model {
                 model.set_slot(sequence, Slot::Message(Msg { tag, length }));
                 vec![(model, Seen::Sequence(sequence))]
             }
-            Stage::After(seen) => vec![(model, seen)],
+            Stage::After(seen) => {
+                if let Deed::Delete { group } = act.deed {
+                    model.reap(group);
+                }
+                vec![(model, seen)]
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use slipring::FullPolicy;
 
-use super::act::{Got, Id, Kind, Name, Person, Seen, Act};
+use super::act::{Act, Got, Id, Kind, Name, Person, Seen};
 use super::draw::Setup;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,14 +25,29 @@ pub enum Slot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// `attempts` before the next; `back`: it was given back.
-    Waiting { attempts: u8, back: bool },
+    Waiting {
+        attempts: u8,
+        back: bool,
+    },
     /// `attempts` before this one. Without a guard: deferred, leaked, or held by the dead.
-    Held { attempts: u8, by: Person, guard: Option<Id>, opened: bool, lapsed: bool },
-    Parked { deliveries: u8, rejected: bool },
+    Held {
+        attempts: u8,
+        by: Person,
+        guard: Option<Id>,
+        opened: bool,
+        lapsed: bool,
+    },
+    Parked {
+        deliveries: u8,
+        rejected: bool,
+    },
     Done,
 }
 
-pub const NEW: Fate = Fate::Waiting { attempts: 0, back: false };
+pub const NEW: Fate = Fate::Waiting {
+    attempts: 0,
+    back: false,
+};
 
 /// A letter in the dead-letter queue.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,11 +120,23 @@ impl Group {
     pub fn rewind(&mut self, sequence: u64, attempts: u8) {
         for s in sequence..self.position {
             if let Fate::Held { attempts, .. } = self.fate(s) {
-                self.set(s, Fate::Waiting { attempts, back: true });
+                self.set(
+                    s,
+                    Fate::Waiting {
+                        attempts,
+                        back: true,
+                    },
+                );
             }
         }
         self.position = self.position.min(sequence);
-        self.set(sequence, Fate::Waiting { attempts, back: true });
+        self.set(
+            sequence,
+            Fate::Waiting {
+                attempts,
+                back: true,
+            },
+        );
     }
 
     /// Exclusive: what is open comes again.
@@ -117,7 +144,10 @@ impl Group {
         for fate in self.fates.values_mut() {
             if let Fate::Held { attempts, .. } = *fate {
                 let attempts = attempts + u8::from(counted);
-                *fate = Fate::Waiting { attempts, back: true };
+                *fate = Fate::Waiting {
+                    attempts,
+                    back: true,
+                };
             }
         }
         self.guards.clear();
@@ -129,9 +159,15 @@ impl Group {
     fn take_back(&mut self, which: impl Fn(&Fate) -> bool) -> u64 {
         let mut count = 0;
         for fate in self.fates.values_mut().filter(|fate| which(fate)) {
-            if let Fate::Held { attempts, opened, .. } = *fate {
+            if let Fate::Held {
+                attempts, opened, ..
+            } = *fate
+            {
                 let attempts = attempts + u8::from(opened);
-                *fate = Fate::Waiting { attempts, back: true };
+                *fate = Fate::Waiting {
+                    attempts,
+                    back: true,
+                };
                 count += 1;
             }
         }
@@ -297,7 +333,16 @@ impl Model {
             panic!("{sequence} is not to be had of {group:?}")
         };
         let lapsed = false;
-        group.set(sequence, Fate::Held { attempts, by, guard, opened, lapsed });
+        group.set(
+            sequence,
+            Fate::Held {
+                attempts,
+                by,
+                guard,
+                opened,
+                lapsed,
+            },
+        );
         if group.kind.exclusive {
             group.position = sequence + 1;
             if let Some(guard) = guard {
@@ -319,7 +364,12 @@ impl Model {
         let Slot::Message(Msg { tag, length }) = self.slot(sequence) else {
             panic!("{sequence} is no message")
         };
-        Got { sequence, count, tag, length }
+        Got {
+            sequence,
+            count,
+            tag,
+            length,
+        }
     }
 
     /// What is written to the dead-letter queue.
@@ -329,7 +379,14 @@ impl Model {
         };
         let group = super::act::name(name);
         let (deliveries, reason) = (deliveries.into(), reason.to_owned());
-        self.letters.push(Letter { group, sequence, deliveries, reason, message });
+        self.letters.push(Letter {
+            group,
+            sequence,
+            deliveries,
+            reason,
+            message,
+        });
+        self.letters.sort();
         self.group(name).moved += 1;
     }
 
@@ -341,7 +398,10 @@ impl Model {
             let reason = if rejected { REASON } else { "" };
             self.write_letter(name, sequence, deliveries, reason);
         } else {
-            let fate = Fate::Parked { deliveries, rejected };
+            let fate = Fate::Parked {
+                deliveries,
+                rejected,
+            };
             group.set(sequence, fate);
         }
     }
@@ -349,14 +409,20 @@ impl Model {
     pub fn parked(&self, name: Name) -> Vec<(u64, u8, bool)> {
         let fates = self.groups[&name].fates.iter();
         let parked = fates.filter_map(|(&s, fate)| match *fate {
-            Fate::Parked { deliveries, rejected } => Some((s, deliveries, rejected)),
+            Fate::Parked {
+                deliveries,
+                rejected,
+            } => Some((s, deliveries, rejected)),
             _ => None,
         });
         parked.collect()
     }
 
     fn has_members(&self, name: Name) -> bool {
-        let mut consumers = self.people.values().flat_map(|life| life.consumers.values());
+        let mut consumers = self
+            .people
+            .values()
+            .flat_map(|life| life.consumers.values());
         consumers.any(|&group| group == name)
     }
 
@@ -380,7 +446,13 @@ impl Model {
     }
 
     pub fn leave(&mut self, who: Person, consumer: Id) {
-        let name = self.people.get_mut(&who).unwrap().consumers.remove(&consumer).unwrap();
+        let name = self
+            .people
+            .get_mut(&who)
+            .unwrap()
+            .consumers
+            .remove(&consumer)
+            .unwrap();
         let group = self.group(name);
         if group.active == Some((who, consumer)) {
             group.active = None;
@@ -413,7 +485,8 @@ impl Model {
     /// Leases that have ended are noticed.
     pub fn expire(&mut self) {
         for group in self.groups.values_mut().filter(|group| group.kind.lease) {
-            group.expired += group.take_back(|fate| matches!(fate, Fate::Held { lapsed: true, .. }));
+            group.expired +=
+                group.take_back(|fate| matches!(fate, Fate::Held { lapsed: true, .. }));
         }
     }
 
@@ -427,6 +500,7 @@ impl Model {
             self.remove(who);
         }
         self.expire();
+        self.reap_all();
     }
 
     fn has_lapsed(&self) -> bool {
@@ -487,7 +561,10 @@ impl Model {
     /// Order is by sequence again once nothing is on its way.
     pub fn settle_down(&mut self) {
         let troubled = self.troubled();
-        let writing = self.slots.iter().any(|slot| matches!(slot, Slot::Writing(..)));
+        let writing = self
+            .slots
+            .iter()
+            .any(|slot| matches!(slot, Slot::Writing(..)));
         for name in self.groups.keys().copied().collect::<Vec<_>>() {
             let nothing = self.waiting(&self.groups[&name]).is_empty() && !writing;
             let group = self.group(name);

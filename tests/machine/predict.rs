@@ -54,13 +54,35 @@ impl Model {
             }),
             Deed::Publish { how, tag, length } => self.publish(how, Msg { tag, length }),
             Deed::Batch { tag, count, length } => self.batch(tag, count, length),
-            Deed::Receive { consumer, how, guard } => self.receive(who, consumer, how, guard),
-            Deed::Several { consumer, how, max, open, leak, guard } => {
-                let batch = Batch { who, consumer, max, open, leak, guard };
+            Deed::Receive {
+                consumer,
+                how,
+                guard,
+            } => self.receive(who, consumer, how, guard),
+            Deed::Several {
+                consumer,
+                how,
+                max,
+                open,
+                leak,
+                guard,
+            } => {
+                let batch = Batch {
+                    who,
+                    consumer,
+                    max,
+                    open,
+                    leak,
+                    guard,
+                };
                 self.several(&batch, how)
             }
             Deed::Settle { guard, how } => self.settle(guard, how),
-            Deed::Decide { group, sequence, again } => self.decide(group, sequence, again),
+            Deed::Decide {
+                group,
+                sequence,
+                again,
+            } => self.decide(group, sequence, again),
             Deed::Join { group, consumer } => self.join(who, group, consumer),
             Deed::Leave { consumer } => self.with(|model| model.leave(who, consumer)),
             Deed::Create { .. } => self.create(act),
@@ -111,7 +133,11 @@ impl Model {
     }
 
     fn publish(&self, how: Publish, message: Msg) -> Outcomes {
-        let max = if how == Publish::Loan && self.setup.arena() == 0 { 0 } else { Setup::MAX_MESSAGE };
+        let max = if how == Publish::Loan && self.setup.arena() == 0 {
+            0
+        } else {
+            Setup::MAX_MESSAGE
+        };
         let Msg { length, .. } = message;
         if length > max {
             return self.refuse(format!("TooLong {{ length: {length}, max: {max} }}"));
@@ -188,7 +214,10 @@ impl Model {
 
     fn droppable(&self, group: &Group, sequence: u64) -> bool {
         matches!(self.slot(sequence), Slot::Message(_))
-            && matches!(group.fate(sequence), Fate::Waiting { .. } | Fate::Parked { .. })
+            && matches!(
+                group.fate(sequence),
+                Fate::Waiting { .. } | Fate::Parked { .. }
+            )
     }
 
     /// Somebody works on the oldest, in some group.
@@ -196,7 +225,10 @@ impl Model {
         let Some(lowest) = self.lowest() else {
             return false;
         };
-        let mut oldest = self.groups.values().filter(|group| self.floor(group) == lowest);
+        let mut oldest = self
+            .groups
+            .values()
+            .filter(|group| self.floor(group) == lowest);
         oldest.any(|group| !self.droppable(group, lowest))
     }
 
@@ -205,15 +237,28 @@ impl Model {
         let mut outcomes = Vec::new();
         while let Some((model, published, first, last)) = open.pop() {
             if published == count as u64 {
-                outcomes.push((model, Seen::Batch { published, first, last }));
+                outcomes.push((
+                    model,
+                    Seen::Batch {
+                        published,
+                        first,
+                        last,
+                    },
+                ));
                 continue;
             }
-            let message = Msg { tag: tag + published as u32, length };
+            let message = Msg {
+                tag: tag + published as u32,
+                length,
+            };
             for (model, seen) in model.publish(Publish::Try, message) {
                 match seen {
-                    Seen::Sequence(s) => open.push((model, published + 1, first.or(Some(s)), Some(s))),
+                    Seen::Sequence(s) => {
+                        open.push((model, published + 1, first.or(Some(s)), Some(s)))
+                    }
                     Seen::Error(reason) => {
-                        let text = format!("BatchError {{ published: {published}, reason: {reason} }}");
+                        let text =
+                            format!("BatchError {{ published: {published}, reason: {reason} }}");
                         outcomes.push((model, error(text)));
                     }
                     _ => unreachable!(),
@@ -272,7 +317,8 @@ impl Model {
             // A hand-over that never was counts as one.
             let mut counted = all[0].clone();
             for s in again {
-                if let Some(Fate::Waiting { attempts, .. }) = counted.group(name).fates.get_mut(&s) {
+                if let Some(Fate::Waiting { attempts, .. }) = counted.group(name).fates.get_mut(&s)
+                {
                     *attempts += 1;
                 }
             }
@@ -291,8 +337,12 @@ impl Model {
         between: &mut dyn FnMut(&Self),
     ) -> Vec<(Self, Option<Got>)> {
         let mut open = vec![self.clone()];
-        let mut outcomes = Vec::new();
+        let (mut outcomes, mut known) = (Vec::new(), Vec::new());
         while let Some(mut model) = open.pop() {
+            if known.contains(&model) {
+                continue;
+            }
+            known.push(model.clone());
             between(&model);
             let exclusive = model.groups[&name].kind.exclusive;
             let active = model.groups[&name].active == Some((who, consumer));
@@ -356,7 +406,8 @@ impl Model {
             Settle::Extend | Settle::Lapse => {
                 let leased = model.groups[&name].kind.lease;
                 if let Some(Fate::Held { lapsed, .. }) = model.group(name).fates.get_mut(&sequence)
-                    && stands && leased
+                    && stands
+                    && leased
                 {
                     *lapsed = how == Settle::Lapse;
                 }
@@ -411,7 +462,13 @@ impl Model {
         if group.kind.exclusive {
             group.rewind(sequence, attempts);
         } else {
-            group.set(sequence, Fate::Waiting { attempts, back: true });
+            group.set(
+                sequence,
+                Fate::Waiting {
+                    attempts,
+                    back: true,
+                },
+            );
         }
     }
 
@@ -422,7 +479,10 @@ impl Model {
         self.with(|model| {
             let group = model.group(name);
             let fate = if again {
-                Fate::Waiting { attempts: 0, back: true }
+                Fate::Waiting {
+                    attempts: 0,
+                    back: true,
+                }
             } else {
                 Fate::Done
             };
@@ -462,10 +522,19 @@ impl Model {
     }
 
     fn create(&self, act: &Act) -> Outcomes {
-        let Deed::Create { group, kind, start, open } = act.deed else {
+        let Deed::Create {
+            group,
+            kind,
+            start,
+            open,
+        } = act.deed
+        else {
             unreachable!()
         };
-        if open && let Some(found) = self.groups.get(&group) && !found.closing {
+        if open
+            && let Some(found) = self.groups.get(&group)
+            && !found.closing
+        {
             return self.found(found, kind);
         }
         if open && self.groups.contains_key(&group) {
@@ -494,7 +563,8 @@ impl Model {
             Start::Latest => latest,
             Start::At(at) if (earliest..=latest).contains(&at) => at,
             Start::At(asked) => {
-                let text = format!("Start {{ asked: {asked}, earliest: {earliest}, latest: {latest} }}");
+                let text =
+                    format!("Start {{ asked: {asked}, earliest: {earliest}, latest: {latest} }}");
                 return model.refuse(text);
             }
         };
@@ -512,7 +582,10 @@ impl Model {
             return self.refuse(text);
         }
         let differing = [
-            (asked.limit > 0 && asked.limit != there.limit, "max_deliveries"),
+            (
+                asked.limit > 0 && asked.limit != there.limit,
+                "max_deliveries",
+            ),
             (asked.lease && !there.lease, "ack_timeout"),
             (asked.letters && !there.letters, "dead_letters"),
         ];
@@ -560,7 +633,14 @@ impl Model {
 
     /// One after the other, each when it is asked for; the first at once.
     fn several_in_order(&self, name: Name, batch: &Batch) -> Vec<(Self, Option<Vec<Got>>)> {
-        let Batch { who, consumer, max, open, guard, .. } = *batch;
+        let Batch {
+            who,
+            consumer,
+            max,
+            open,
+            guard,
+            ..
+        } = *batch;
         let mut model = self.clone();
         let mut got = Vec::new();
         for turn in 0..max {
@@ -593,7 +673,14 @@ impl Model {
     }
 
     fn several_shared(&self, name: Name, batch: &Batch) -> (Self, Option<Vec<Got>>) {
-        let Batch { who, max, open, leak, guard, .. } = *batch;
+        let Batch {
+            who,
+            max,
+            open,
+            leak,
+            guard,
+            ..
+        } = *batch;
         let mut model = self.clone();
         let mut claimed = Vec::new();
         while claimed.len() < max
@@ -608,7 +695,10 @@ impl Model {
         let mut got = Vec::new();
         for sequence in claimed {
             let attempts = model.attempts(name, sequence);
-            let fate = Fate::Waiting { attempts, back: true };
+            let fate = Fate::Waiting {
+                attempts,
+                back: true,
+            };
             let opens = got.len() < open;
             if opens || !leak {
                 model.group(name).set(sequence, fate);
@@ -627,13 +717,22 @@ impl Model {
 
     /// In no order; what is not opened comes again as it was.
     fn several_loosely(&self, name: Name, batch: &Batch) -> Vec<(Self, Option<Vec<Got>>)> {
-        let Batch { who, consumer, max, open, guard, .. } = *batch;
+        let Batch {
+            who,
+            consumer,
+            max,
+            open,
+            guard,
+            ..
+        } = *batch;
         let mut outcomes = vec![(self.clone(), None)];
         let mut reached = vec![(self.clone(), Vec::new())];
         for _ in 0..max.min(open) {
             for (model, got) in std::mem::take(&mut reached) {
                 let id = guard + got.len() as Id;
-                for (model, more) in model.claim(name, who, consumer, Some(id), &mut |_| ()) {
+                let mut buried = |model: &Self| outcomes.push((model.clone(), Some(got.clone())));
+                let claimed = model.claim(name, who, consumer, Some(id), &mut buried);
+                for (model, more) in claimed {
                     let got: Vec<Got> = got.iter().copied().chain(more).collect();
                     if more.is_some() {
                         reached.push((model.clone(), got.clone()));

@@ -108,7 +108,13 @@ impl World {
 
     fn detach(&mut self, who: Person) -> Outcome {
         for guard in self.lives[&who].guards() {
-            self.act(who, Deed::Settle { guard, how: Settle::Drop })?;
+            self.act(
+                who,
+                Deed::Settle {
+                    guard,
+                    how: Settle::Drop,
+                },
+            )?;
         }
         for consumer in self.consumers(who) {
             self.act(who, Deed::Leave { consumer })?;
@@ -181,16 +187,32 @@ impl World {
                     return Ok(None);
                 };
                 for guard in self.lives[&who].guards_of(consumer) {
-                    self.act(who, Deed::Settle { guard, how: Settle::Drop })?;
+                    self.act(
+                        who,
+                        Deed::Settle {
+                            guard,
+                            how: Settle::Drop,
+                        },
+                    )?;
                 }
                 Some(Deed::Leave { consumer })
             }
-            What::Create { group, kind, start, open } => {
+            What::Create {
+                group,
+                kind,
+                start,
+                open,
+            } => {
                 if kind.letters {
                     self.make_letters();
                 }
                 let start = self.start(start);
-                Some(Deed::Create { group, kind, start, open })
+                Some(Deed::Create {
+                    group,
+                    kind,
+                    start,
+                    open,
+                })
             }
             What::Delete { group } => {
                 let groups: Vec<_> = self.models[0].groups.keys().copied().collect();
@@ -202,7 +224,10 @@ impl World {
             What::Attach => {
                 let who = self.people;
                 self.people += 1;
-                return Ok(Some(Act { who, deed: Deed::Attach }));
+                return Ok(Some(Act {
+                    who,
+                    deed: Deed::Attach,
+                }));
             }
             What::Detach => {
                 self.detach(who)?;
@@ -237,7 +262,9 @@ impl World {
     fn make_letters(&self) {
         let place = self.dir.path().join(LETTERS);
         if !place.exists() {
-            let options = Queue::options().capacity(256).max_message(Setup::MAX_MESSAGE as u64 + 358);
+            let options = Queue::options()
+                .capacity(256)
+                .max_message(Setup::MAX_MESSAGE as u64 + 358);
             drop(options.arena_size(128 * 8192).create(place).unwrap());
         }
     }
@@ -251,7 +278,8 @@ impl World {
         match what {
             What::Publish { how, length } => {
                 self.tags += 1;
-                let long = length > self.setup.inline() || matches!(how, Publish::Loan | Publish::LeakLoan);
+                let long = length > self.setup.inline()
+                    || matches!(how, Publish::Loan | Publish::LeakLoan);
                 let arena = !(self.setup.tight && long) && self.models[0].loans < 20;
                 let how = match how {
                     Publish::Try | Publish::Timed => how,
@@ -266,7 +294,11 @@ impl World {
             What::Batch { count, length } => {
                 let long = length > self.setup.inline() && self.setup.tight;
                 let least = self.models.iter().map(Model::room).min().unwrap();
-                let most = if room && !long { least.min(5) as usize } else { 0 };
+                let most = if room && !long {
+                    least.min(5) as usize
+                } else {
+                    0
+                };
                 let count = if waits { count.min(most) } else { count };
                 self.tags += count as u32;
                 Deed::Batch { tag, count, length }
@@ -281,10 +313,20 @@ impl World {
         let (deed, surely) = match what {
             What::Receive { consumer, how } => {
                 let consumer = pick(&consumers, consumer)?;
-                let deed = |how| Deed::Receive { consumer, how, guard };
+                let deed = |how| Deed::Receive {
+                    consumer,
+                    how,
+                    guard,
+                };
                 (deed(how), deed(Receive::Timed))
             }
-            What::Several { consumer, how, max, open, leak } => {
+            What::Several {
+                consumer,
+                how,
+                max,
+                open,
+                leak,
+            } => {
                 self.ids += max as Id;
                 let consumer = pick(&consumers, consumer)?;
                 let strict = |model: &Model| {
@@ -292,7 +334,14 @@ impl World {
                     !model.troubled() && !model.groups[&group].loose
                 };
                 let leak = leak && self.models.iter().all(strict);
-                let deed = |how| Deed::Several { consumer, how, max, open, leak, guard };
+                let deed = |how| Deed::Several {
+                    consumer,
+                    how,
+                    max,
+                    open,
+                    leak,
+                    guard,
+                };
                 (deed(how), deed(Receive::Timed))
             }
             _ => unreachable!(),
@@ -305,22 +354,46 @@ impl World {
         let act = Act { who, deed };
         let comes = |model: &Model| {
             let outcomes = model.predict(&act);
-            !model.troubled() && outcomes.iter().all(|(_, seen)| matches!(seen, Seen::Got(_)))
+            !model.troubled()
+                && outcomes
+                    .iter()
+                    .all(|(_, seen)| matches!(seen, Seen::Got(_)))
         };
-        Some(if unbounded && !self.models.iter().all(comes) { surely } else { deed })
+        Some(if unbounded && !self.models.iter().all(comes) {
+            surely
+        } else {
+            deed
+        })
     }
 
     fn deciding(&self, what: What) -> Option<Deed> {
-        let What::Decide { group, which, again } = what else {
+        let What::Decide {
+            group,
+            which,
+            again,
+        } = what
+        else {
             unreachable!()
         };
         let model = &self.models[0];
-        let open = |name: &u8| self.models.iter().all(|model| model.groups.get(name).is_some_and(|group| !group.closing));
+        let open = |name: &u8| {
+            self.models
+                .iter()
+                .all(|model| model.groups.get(name).is_some_and(|group| !group.closing))
+        };
         let groups: Vec<_> = model.groups.keys().copied().filter(open).collect();
         let group = pick(&groups, group)?;
-        let parked: Vec<u64> = model.parked(group).iter().map(|&(sequence, ..)| sequence).collect();
+        let parked: Vec<u64> = model
+            .parked(group)
+            .iter()
+            .map(|&(sequence, ..)| sequence)
+            .collect();
         let sequence = pick(&parked, which).unwrap_or(self.setup.base());
-        Some(Deed::Decide { group, sequence, again })
+        Some(Deed::Decide {
+            group,
+            sequence,
+            again,
+        })
     }
 
     pub fn act(&mut self, who: Person, deed: Deed) -> Outcome {
@@ -328,7 +401,7 @@ impl World {
     }
 
     fn log(&mut self, line: String) {
-        *super::LAST.lock().unwrap() = line.clone();
+        super::UNDER_WAY.lock().unwrap().push(line.clone());
         let indent = if self.busy.is_some() { "    " } else { "" };
         self.script.push(format!("{indent}{line}"));
     }
@@ -356,7 +429,11 @@ impl World {
     }
 
     fn follow(&mut self, act: &Act, seen: &Seen) -> Outcome {
-        let outcomes = self.models.iter().flat_map(|model| model.predict(act)).collect();
+        let outcomes = self
+            .models
+            .iter()
+            .flat_map(|model| model.predict(act))
+            .collect();
         self.agree(act, seen, outcomes)
     }
 
@@ -372,7 +449,9 @@ impl World {
             }
         }
         if models.is_empty() {
-            return Err(format!("{act:?}\n  seen: {seen:?}\n  expected one of: {expected:?}"));
+            return Err(format!(
+                "{act:?}\n  seen: {seen:?}\n  expected one of: {expected:?}"
+            ));
         }
         self.models = models;
         self.check()
@@ -409,7 +488,10 @@ impl World {
         let models = std::mem::take(&mut self.models);
         self.models = match &seen {
             Some(seen) => after_act(&models, act, seen),
-            None => models.iter().flat_map(|model| model.after_death(act)).collect(),
+            None => models
+                .iter()
+                .flat_map(|model| model.after_death(act))
+                .collect(),
         };
         if self.models.is_empty() {
             return Err(format!("{act:?}\n  seen: {seen:?}"));
@@ -462,7 +544,11 @@ impl World {
 
     fn meanwhile(&mut self, act: &Act, calls: &[Call]) -> Outcome {
         self.busy = Some(act.who);
-        self.models = self.models.iter().flat_map(|model| model.while_paused(act)).collect();
+        self.models = self
+            .models
+            .iter()
+            .flat_map(|model| model.while_paused(act))
+            .collect();
         self.check()?;
         calls.iter().try_for_each(|call| self.call(*call, None))
     }
