@@ -240,6 +240,23 @@ fn what_is_held_or_parked_a_lap_above_the_noted_floor_is_found() {
     assert_eq!(found, [capacity]);
 }
 
+/// A cumulative ack spared what was parked, but of several parked messages only the oldest was looked for: a later one that
+/// somebody had just given back was acked, and never delivered again.
+#[test]
+fn a_cumulative_ack_spares_what_was_parked_and_is_to_come_again() {
+    let queue = exclusive().in_memory().unwrap();
+    let group = queue.create_group("x", GroupOptions::exclusive()).unwrap();
+    let (consumer, mut producer) = (group.consumer().unwrap(), queue.producer().unwrap());
+    producer.publish_batch(["0", "1", "2", "3"]).unwrap();
+    consumer.recv().unwrap().reject("").unwrap();
+    consumer.recv().unwrap().defer().unwrap();
+    consumer.recv().unwrap().reject("").unwrap();
+    let last = consumer.recv().unwrap();
+    group.retry(2).unwrap();
+    last.ack_up_to().unwrap();
+    assert_eq!(sequences(&consumer), [(2, 1)]);
+}
+
 #[test]
 #[ignore = "run by other tests, in a process of its own"]
 fn child() {

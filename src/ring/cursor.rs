@@ -249,10 +249,11 @@ impl Ring {
         self.unhold(c, handed);
         let sequence = handed.claim.sequence;
         let acked = valid.then(|| {
+            // Nobody acks a parked message by acking a later one, not even if somebody has given it back meanwhile: the floor
+            // stays below it.
             let open: Vec<u64> = (c.settled..=sequence)
-                .filter(|&s| self.is_open(c, s))
+                .filter(|s| !c.parked.contains(s) && self.is_open(c, *s))
                 .collect();
-            // Nobody acks a parked message by acking a later one: the floor stays below it.
             let parked = c
                 .parked
                 .iter()
