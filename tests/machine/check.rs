@@ -18,19 +18,22 @@ macro_rules! same {
     };
 }
 
+/// A parked message: sequence, deliveries, reason.
+pub type Parked = (u64, u16, String);
+
 /// What an observer sees.
 struct Look {
     stats: Stats,
     /// The last lap: at which sequence, what.
     peeked: Vec<(u64, Peeked)>,
-    parked: Vec<(Name, Vec<(u64, u16, String)>)>,
+    parked: Vec<(Name, Vec<Parked>)>,
     /// Consumers, and whether they get messages.
     active: Vec<((Person, Id), bool)>,
 }
 
 impl World {
     pub fn check(&mut self) -> Outcome {
-        self.most_models = self.most_models.max(self.models.len());
+        self.count.models = self.count.models.max(self.models.len());
         let look = self.look()?;
         let mut problem = String::new();
         let mut agreeing: Vec<Model> = Vec::new();
@@ -297,6 +300,7 @@ impl World {
     /// All detach, the file is opened again, and everything is taken: what was published and not settled comes once, in
     /// order; and a lap more goes through.
     pub fn finish(&mut self) -> Outcome {
+        self.script.push("-- and in the end:".to_owned());
         self.reopen()?;
         let Some(&who) = self.lives.keys().next() else {
             return Err("nobody is left".to_owned());

@@ -17,6 +17,8 @@ pub struct Setup {
     /// Two segments of arena, rather than one for each message.
     pub tight: bool,
     pub default_group: bool,
+    /// The exclusive group `g1`, with a limit of 2.
+    pub log: bool,
 }
 
 impl Setup {
@@ -50,9 +52,13 @@ pub fn setup() -> impl Strategy<Value = Setup> {
         Just(Timestamps::Coarse),
         Just(Timestamps::Precise)
     ];
-    let rest = (prop::bool::weighted(0.2), prop::bool::weighted(0.8));
+    let rest = (
+        prop::bool::weighted(0.2),
+        prop::bool::weighted(0.8),
+        any::<bool>(),
+    );
     (capacity, policy, slot_size, timestamps, lap, rest).prop_map(
-        |(capacity, policy, slot_size, timestamps, lap, (tight, default_group))| Setup {
+        |(capacity, policy, slot_size, timestamps, lap, (tight, default_group, log))| Setup {
             capacity,
             policy,
             slot_size,
@@ -60,6 +66,7 @@ pub fn setup() -> impl Strategy<Value = Setup> {
             lap,
             tight: tight && policy != FullPolicy::DropOldest,
             default_group,
+            log: log && policy != FullPolicy::DropOldest,
         },
     )
 }

@@ -12,8 +12,9 @@ use slipring::{
 };
 
 use super::act::{Act, Deed, Got, Id, Kind, Publish, Receive, Seen, Settle, name};
+use super::check::Parked;
 use super::draw::Setup;
-use super::model::REASON;
+use super::model::{LOG, REASON};
 
 const LEASE: Duration = Duration::from_secs(3600);
 const MOMENT: Duration = Duration::from_millis(1);
@@ -354,8 +355,8 @@ impl Handles {
         said(settled, |()| Seen::Done)
     }
 
-    /// What is parked in a group: sequence, deliveries, reason.
-    pub fn parked(&self, group: &str) -> Result<Vec<(u64, u16, String)>, GroupError> {
+    /// What is parked in a group.
+    pub fn parked(&self, group: &str) -> Result<Vec<Parked>, GroupError> {
         let letters = self.queue().group(group)?.dead_letters();
         let parked = letters.into_iter();
         Ok(parked
@@ -364,18 +365,14 @@ impl Handles {
     }
 }
 
+/// What came; of torn bytes, a message that nobody sent.
 pub fn got(delivery: &Delivery<'_>) -> Got {
     let (tag, length) = (delivery.key(), delivery.payload().len());
-    assert_eq!(usize::from(delivery.kind()), length, "kind of {delivery:?}");
-    assert!(
-        **delivery == payload(tag, length),
-        "payload of {delivery:?}"
-    );
-    let (sequence, count) = (delivery.sequence(), delivery.delivery_count());
+    let whole = usize::from(delivery.kind()) == length && **delivery == payload(tag, length);
     Got {
-        sequence,
-        count,
-        tag,
+        sequence: delivery.sequence(),
+        count: delivery.delivery_count(),
+        tag: if whole { tag } else { u32::MAX },
         length,
     }
 }
@@ -415,7 +412,14 @@ fn pass_time() {
     }
 }
 
-pub fn options(setup: &Setup) -> Options {
+pub fn create(setup: &Setup, path: &Path) {
+    let queue = options(setup).create(path).unwrap();
+    if setup.log {
+        queue.create_group(&name(1), group_options(LOG)).unwrap();
+    }
+}
+
+fn options(setup: &Setup) -> Options {
     Queue::options()
         .capacity(setup.capacity)
         .slot_size(setup.slot_size)

@@ -32,15 +32,18 @@ mod model;
 mod predict;
 mod world;
 
+use std::cell::RefCell;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use act::Op;
 use draw::{Setup, ops, setup};
-use proptest::prelude::*;
+use proptest::prelude::{ProptestConfig, TestCaseError};
+use proptest::test_runner::{TestError, TestRunner};
 use slipring::mem::fault;
-use world::{Outcome, World};
+use world::{Count, Outcome, World};
 
 /// What has been done in the case under way, for when it does not end.
 static UNDER_WAY: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -54,7 +57,10 @@ fn watch() {
         std::thread::sleep(CASE);
         let script = UNDER_WAY.lock().unwrap().clone();
         if !script.is_empty() && script == last {
-            eprintln!("nothing happens any more after:\n  {}", script.join("\n  "));
+            // Past the test harness, which would keep it to itself.
+            let script = script.join("\n  ");
+            let mut out = std::io::stderr().lock();
+            writeln!(out, "nothing happens any more after:\n  {script}").unwrap();
             std::process::abort();
         }
         last = script;
@@ -65,7 +71,7 @@ fn number(name: &str, otherwise: usize) -> usize {
     std::env::var(name).map_or(otherwise, |number| number.parse().unwrap())
 }
 
-fn run(setup: Setup, ops: &[Op]) -> Result<(), TestCaseError> {
+fn run(setup: Setup, ops: &[Op]) -> Result<Count, String> {
     UNDER_WAY.lock().unwrap().clear();
     let mut world = World::new(setup);
     let all = AssertUnwindSafe(|| -> Outcome {
@@ -73,7 +79,7 @@ fn run(setup: Setup, ops: &[Op]) -> Result<(), TestCaseError> {
         world.finish()
     });
     let problem = match catch_unwind(all) {
-        Ok(Ok(())) => return Ok(()),
+        Ok(Ok(())) => return Ok(world.count),
         Ok(Err(problem)) => problem,
         Err(cause) => {
             fault::remove();
@@ -84,29 +90,36 @@ fn run(setup: Setup, ops: &[Op]) -> Result<(), TestCaseError> {
         }
     };
     let script = world.script.join("\n  ");
-    Err(TestCaseError::fail(format!(
-        "{problem}\n\ndone and seen:\n  {script}\n"
-    )))
+    Err(format!("{problem}\ndone and seen:\n  {script}"))
 }
 
-fn config(cases: usize) -> ProptestConfig {
-    ProptestConfig {
-        cases: number("PROPTEST_CASES", cases) as u32,
+#[test]
+fn any_sequence_of_calls_deaths_and_pauses_does_what_the_model_says() {
+    std::thread::spawn(watch);
+    let cases = number("PROPTEST_CASES", 400);
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: cases as u32,
         failure_persistence: None,
         max_shrink_iters: 20_000,
         ..ProptestConfig::default()
-    }
-}
-
-proptest! {
-    #![proptest_config(config(300))]
-
-    #[test]
-    fn any_sequence_of_calls_deaths_and_pauses_does_what_the_model_says(
-        setup in setup(), ops in ops(number("MACHINE_STEPS", 60)),
-    ) {
-        static WATCH: std::sync::Once = std::sync::Once::new();
-        WATCH.call_once(|| drop(std::thread::spawn(watch)));
-        run(setup, &ops)?;
+    });
+    let total = RefCell::new(Count::default());
+    let sequences = (setup(), ops(number("MACHINE_STEPS", 60)));
+    let ended = runner.run(&sequences, |(setup, ops)| {
+        let count = run(setup, &ops).map_err(TestCaseError::fail)?;
+        let mut total = total.borrow_mut();
+        total.acts += count.acts;
+        total.deaths += count.deaths;
+        total.pauses += count.pauses;
+        total.models = total.models.max(count.models);
+        Ok(())
+    });
+    match ended {
+        Ok(()) => println!("{cases} sequences: {:?}", total.into_inner()),
+        Err(TestError::Fail(why, (setup, ops))) => {
+            let lines: Vec<String> = ops.iter().map(|op| format!("{op:?}")).collect();
+            panic!("{why}\nin {setup:?}\nby\n  {}", lines.join("\n  "))
+        }
+        Err(error) => panic!("{error}"),
     }
 }

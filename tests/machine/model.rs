@@ -44,6 +44,15 @@ pub enum Fate {
     Done,
 }
 
+/// The group that is there from the start in some setups.
+pub const LOG: Kind = Kind {
+    exclusive: true,
+    ephemeral: false,
+    limit: 2,
+    lease: false,
+    letters: false,
+};
+
 pub const NEW: Fate = Fate::Waiting {
     attempts: 0,
     back: false,
@@ -213,6 +222,9 @@ impl Model {
         let mut groups = BTreeMap::new();
         if setup.default_group {
             groups.insert(0, Group::new(Kind::default(), Person::MAX, setup.base()));
+        }
+        if setup.log {
+            groups.insert(1, Group::new(LOG, Person::MAX, setup.base()));
         }
         Self {
             setup,

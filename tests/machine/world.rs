@@ -33,7 +33,18 @@ pub struct World {
     tags: u32,
     /// What went wrong while somebody was paused.
     problem: Option<String>,
-    pub most_models: usize,
+    pub count: Count,
+}
+
+/// How much was done.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Count {
+    pub acts: usize,
+    /// Deaths and pauses in the middle of an act.
+    pub deaths: usize,
+    pub pauses: usize,
+    /// The most that may have been true at once.
+    pub models: usize,
 }
 
 pub type Outcome = Result<(), String>;
@@ -42,7 +53,7 @@ impl World {
     pub fn new(setup: Setup) -> Self {
         let dir = directory(Backing::Tmpfs);
         let path = dir.path().join("queue");
-        drop(handles::options(&setup).create(&path).unwrap());
+        handles::create(&setup, &path);
         let inspector = Inspector::open(&path).unwrap();
         Self {
             dir,
@@ -57,7 +68,7 @@ impl World {
             ids: 0,
             tags: 0,
             problem: None,
-            most_models: 1,
+            count: Count::default(),
         }
     }
 
@@ -151,7 +162,7 @@ impl World {
         match fault {
             None => self.step(&act),
             Some(Fault::Crash(at)) => self.crash(&act, at),
-            Some(Fault::Pause(at, meanwhile)) => self.pause(&act, at, meanwhile),
+            Some(Fault::Pause(at, meanwhile)) => self.pause(&bounded(act), at, meanwhile),
         }
     }
 
@@ -167,9 +178,9 @@ impl World {
                 }
                 Some(self.sending(what))
             }
-            What::Receive { .. } | What::Several { .. } => {
+            What::Receive { consumer, .. } | What::Several { consumer, .. } => {
                 if self.consumers(who).is_empty() {
-                    self.join(who, 0)?;
+                    self.join(who, consumer)?;
                 }
                 self.receiving(who, what)
             }
@@ -333,7 +344,10 @@ impl World {
                     let group = model.people[&who].consumers[&consumer];
                     !model.troubled() && !model.groups[&group].loose
                 };
-                let leak = leak && self.models.iter().all(strict);
+                let strict = self.models.iter().all(strict);
+                let leak = leak && strict;
+                // In no particular order there are too many ways to open several.
+                let open = if strict { open } else { open.min(2) };
                 let deed = |how| Deed::Several {
                     consumer,
                     how,
@@ -401,6 +415,7 @@ impl World {
     }
 
     fn log(&mut self, line: String) {
+        self.count.acts += 1;
         super::UNDER_WAY.lock().unwrap().push(line.clone());
         let indent = if self.busy.is_some() { "    " } else { "" };
         self.script.push(format!("{indent}{line}"));
@@ -482,6 +497,7 @@ impl World {
         });
         let line = self.script.len() - 1;
         let seen = done.take();
+        self.count.deaths += usize::from(seen.is_none());
         if let Some(seen) = &seen {
             self.script[line] = format!("{act:?} -> {seen:?}, and dies");
         }
@@ -529,6 +545,7 @@ impl World {
         let paused = fault::remove() > at;
         self.put(act, handles, &seen);
         self.busy = None;
+        self.count.pauses += usize::from(paused);
         let resumed = if paused { ", resumes" } else { "" };
         self.script[line] += if paused { "" } else { ", which it never makes" };
         self.log(format!("{act:?}{resumed} -> {seen:?}"));
@@ -570,6 +587,32 @@ fn after_act(models: &[Model], act: &Act, seen: &Seen) -> Vec<Model> {
         }
     }
     models
+}
+
+/// Others may take what it would wait for, and nobody would end its wait; and who waits sweeps.
+fn bounded(act: Act) -> Act {
+    let deed = match act.deed {
+        Deed::Receive {
+            consumer,
+            how: Receive::Wait | Receive::Iter | Receive::Timed,
+            guard,
+        } => Deed::Receive {
+            consumer,
+            how: Receive::Try,
+            guard,
+        },
+        Deed::Publish {
+            how: Publish::Wait | Publish::Commit | Publish::Loan | Publish::Timed,
+            tag,
+            length,
+        } => Deed::Publish {
+            how: Publish::Try,
+            tag,
+            length,
+        },
+        deed => deed,
+    };
+    Act { deed, ..act }
 }
 
 fn pick<T: Copy>(list: &[T], at: u8) -> Option<T> {
