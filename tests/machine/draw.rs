@@ -179,8 +179,8 @@ fn op() -> impl Strategy<Value = Op> {
     let meanwhile = prop::collection::vec(call(), 0..5);
     prop_oneof![
         24 => call().prop_map(Op::Do),
-        3 => (access(), call()).prop_map(|(at, call)| Op::Crash(at, call)),
-        4 => (access(), call(), meanwhile).prop_map(|(at, call, meanwhile)| Op::Pause(at, call, meanwhile)),
+        4 => (access(), call()).prop_map(|(at, call)| Op::Crash(at, call)),
+        6 => (access(), call(), meanwhile).prop_map(|(at, call, meanwhile)| Op::Pause(at, call, meanwhile)),
         1 => Just(Op::Reopen),
         1 => Just(Op::Outage),
     ]

@@ -96,7 +96,7 @@ fn run(setup: Setup, ops: &[Op]) -> Result<Count, String> {
 #[test]
 fn any_sequence_of_calls_deaths_and_pauses_does_what_the_model_says() {
     std::thread::spawn(watch);
-    let cases = number("PROPTEST_CASES", 400);
+    let cases = number("PROPTEST_CASES", 1500);
     let mut runner = TestRunner::new(ProptestConfig {
         cases: cases as u32,
         failure_persistence: None,

@@ -215,9 +215,16 @@ impl Model {
                 all.push(half);
             }
             Settle::AckUpTo if kind.exclusive => {
-                for s in self.acked_by(name, sequence) {
-                    half.group(name).set(s, Fate::Done);
-                    all.push(half.clone());
+                // In order, but what lies above a parked message comes first.
+                let acked = self.acked_by(name, sequence);
+                let parked = self.parked(name).first().map_or(sequence, |dead| dead.0);
+                let (below, above): (Vec<u64>, Vec<u64>) = acked.iter().partition(|&&s| s < parked);
+                for order in [acked, [above, below].concat()] {
+                    let mut half = self.clone();
+                    for s in order {
+                        half.group(name).set(s, Fate::Done);
+                        all.push(half.clone());
+                    }
                 }
             }
             Settle::Nack | Settle::Panic if kind.exclusive && !too_often => {

@@ -475,6 +475,12 @@ impl Model {
 
     /// An attachment is gone, and swept.
     pub fn remove(&mut self, who: Person) {
+        self.depart(who);
+        self.reap_all();
+    }
+
+    /// An attachment leaves; nobody is kept for it.
+    pub fn depart(&mut self, who: Person) {
         for slot in &mut self.slots {
             if matches!(slot, Slot::Writing(by, _) if *by == who) {
                 *slot = Slot::Hole;
@@ -491,7 +497,11 @@ impl Model {
             }
         }
         self.people.remove(&who);
-        self.reap_all();
+        for name in self.groups.keys().copied().collect::<Vec<_>>() {
+            if self.groups[&name].maker == who && self.groups[&name].kind.ephemeral {
+                self.reap(name);
+            }
+        }
     }
 
     /// Leases that have ended are noticed.

@@ -42,7 +42,14 @@ impl Model {
         let who = act.who;
         match act.deed {
             Deed::Attach => self.attach(who),
-            Deed::Quit => self.with(|model| model.remove(who)),
+            // Who has leaked something sweeps itself.
+            Deed::Quit => {
+                let swept = self.with(|model| model.remove(who));
+                swept
+                    .into_iter()
+                    .chain(self.with(|model| model.depart(who)))
+                    .collect()
+            }
             Deed::Produce { sole } => self.produce(who, sole),
             Deed::Stop => self.with(|model| {
                 let life = model.people.get_mut(&who).unwrap();

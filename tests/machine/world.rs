@@ -474,6 +474,9 @@ impl World {
 
     /// Dies at that access; at the end of the act, if it makes fewer, or if deaths within are not told apart.
     fn crash(&mut self, act: &Act, at: u64) -> Outcome {
+        // Who waits sweeps, and may be halfway through it.
+        let sweeps = self.models.iter().any(|model| model.sweepings().len() > 1);
+        let act = &if sweeps { bounded(*act) } else { *act };
         let within = self.models.iter().all(|model| model.may_die_in(act));
         self.log(format!("{act:?} -- dies at access {at}"));
         let mut handles = self.take(act);
