@@ -29,7 +29,10 @@ const NOT_IN_THE_MACHINE: [(&str, &str); 13] = [
         "Group::dead_letter_queue",
         "statistics tell the same, tests/dead_letters.rs",
     ),
-    ("Inspector::created_ns", "does not change, tests/open.rs"),
+    (
+        "Inspector::created_ns",
+        "does not change, tests/format_doc/main.rs",
+    ),
     ("Inspector::full_policy", "does not change, tests/open.rs"),
     ("Inspector::geometry", "does not change, tests/format_doc"),
     (
@@ -39,11 +42,11 @@ const NOT_IN_THE_MACHINE: [(&str, &str); 13] = [
     ("Options::huge_pages", "a hint to the kernel, tests/open.rs"),
     (
         "Options::in_memory",
-        "nobody else can attach or open it again, tests/model.rs",
+        "nobody else can attach, and it cannot be opened again, tests/model.rs",
     ),
     (
         "Options::open_or_create",
-        "races of creators, tests/processes.rs",
+        "races of creators, tests/open.rs",
     ),
     ("Queue::full_policy", "does not change, tests/open.rs"),
     ("Queue::open_or_create", "as that of its options"),

@@ -498,17 +498,20 @@ impl Model {
         }
         self.people.remove(&who);
         for name in self.groups.keys().copied().collect::<Vec<_>>() {
-            if self.groups[&name].maker == who && self.groups[&name].kind.ephemeral {
+            let group = &self.groups[&name];
+            if group.maker == who && group.kind.ephemeral && !group.closing {
                 self.reap(name);
             }
         }
     }
 
-    /// Leases that have ended are noticed.
-    pub fn expire(&mut self) {
-        for group in self.groups.values_mut().filter(|group| group.kind.lease) {
-            group.expired +=
-                group.take_back(|fate| matches!(fate, Fate::Held { lapsed: true, .. }));
+    /// Leases that have ended are noticed, of one group or of all.
+    pub fn expire(&mut self, only: Option<Name>) {
+        for (&name, group) in &mut self.groups {
+            if only.is_none_or(|only| only == name) && group.kind.lease {
+                group.expired +=
+                    group.take_back(|fate| matches!(fate, Fate::Held { lapsed: true, .. }));
+            }
         }
     }
 
@@ -521,7 +524,7 @@ impl Model {
         for who in self.dead() {
             self.remove(who);
         }
-        self.expire();
+        self.expire(None);
         self.reap_all();
     }
 
@@ -540,7 +543,9 @@ impl Model {
                 all.push(model);
             }
         }
-        if self.has_lapsed() || !dead.is_empty() {
+        // A group may be left closing by somebody who is paused or has died.
+        let closing = self.groups.values().any(|group| group.closing);
+        if self.has_lapsed() || !dead.is_empty() || closing {
             let mut swept = self.clone();
             swept.sweep();
             all.push(swept);

@@ -25,6 +25,12 @@ impl Model {
             for (after, seen) in before.predict_now(act) {
                 let afterwards = match seen {
                     Seen::Error(_) => after.sweepings(),
+                    // Who claims now and then looks for the leases of others.
+                    Seen::Got(_) => {
+                        let mut expired = after.clone();
+                        expired.expire(Some(self.group_of(act)));
+                        vec![after, expired]
+                    }
                     _ => vec![after],
                 };
                 for after in afterwards {
@@ -36,6 +42,15 @@ impl Model {
             }
         }
         outcomes
+    }
+
+    fn group_of(&self, act: &Act) -> Name {
+        match act.deed {
+            Deed::Receive { consumer, .. } | Deed::Several { consumer, .. } => {
+                self.people[&act.who].consumers[&consumer]
+            }
+            _ => unreachable!(),
+        }
     }
 
     fn predict_now(&self, act: &Act) -> Outcomes {
