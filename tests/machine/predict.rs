@@ -373,6 +373,8 @@ impl Model {
                 true => Vec::new(),
                 false => model.choices(&model.groups[&name]),
             };
+            // Order may have restarted.
+            between(&model);
             if choices.is_empty() || (self.troubled() && !exclusive) {
                 outcomes.push((model.clone(), None));
             }
