@@ -172,8 +172,8 @@ impl<'c> Delivery<'c> {
         self.fail()
     }
 
-    /// Not started: it goes back to the group now, as if it had not been handed over. Otherwise as [`Self::nack`], and
-    /// wholly so in a group with an ack time-out, where every hand-over counts.
+    /// Not started: it goes back to the group now, as if it had not been handed over. Otherwise as [`Self::nack`]. In
+    /// a group with an ack time-out, where every hand-over counts, this one does too.
     ///
     /// # Errors
     /// As [`Self::ack`].

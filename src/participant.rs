@@ -272,7 +272,7 @@ impl Attachment {
         for _ in 0..2000 {
             if self.locks.try_lock(ADMIN_LOCK).unwrap_or(false) {
                 // A group half made now was being made by somebody who died.
-                sweep_dead(&self.ring, &self.locks, Some(self.me));
+                self.sweep_alone();
                 let made = make();
                 self.locks.unlock(ADMIN_LOCK);
                 return Some(made);

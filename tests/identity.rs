@@ -315,3 +315,25 @@ fn a_producer_that_was_idle_for_long_is_not_told_that_a_lossy_queue_is_full() {
     }
     idle.try_publish("again").unwrap();
 }
+
+/// The lease words of a new group, all zeros, spoke of a claim that nobody has opened yet in every 4096th lap, and said that
+/// its lease had ended: a batch lost it at once. Found by the state machine.
+#[test]
+fn a_new_groups_leases_speak_of_no_claim_in_any_lap() {
+    let options = small().capacity(2).first_sequence(2 * 4094);
+    let queue = options.in_memory().unwrap();
+    let mut producer = queue.producer().unwrap();
+    for lap in 0..4 {
+        let group = GroupOptions::shared().ack_timeout(MINUTE);
+        let group = queue.create_group("jobs", group).unwrap();
+        producer.publish_batch(["a", "b"]).unwrap();
+        let consumer = group.consumer().unwrap();
+        for delivery in consumer.try_recv_batch(2).unwrap() {
+            queue.sweep();
+            delivery.unwrap().ack().unwrap();
+        }
+        assert_eq!(queue.stats().groups[0].lag, 0, "lap {lap}");
+        drop(consumer);
+        queue.delete_group("jobs").unwrap();
+    }
+}

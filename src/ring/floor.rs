@@ -50,17 +50,6 @@ impl Ring {
         reached
     }
 
-    /// Where what is not settled begins. In a shared group the floor as noted may be a lap lower, and what is held or parked
-    /// then lie more than a lap above it.
-    pub(super) fn first_open(&self, id: GroupId) -> u64 {
-        let floor = self.floor(id);
-        if self.is_exclusive(id) {
-            floor
-        } else {
-            self.settled_until(id, floor)
-        }
-    }
-
     /// Moves the floor of a shared group over all that is settled. Only its members may: a producer that is paused in
     /// here could raise the floor of another group, made meanwhile in the same entry.
     pub fn raise_floor(&self, id: GroupId) -> u64 {

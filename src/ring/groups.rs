@@ -6,7 +6,7 @@
 
 use super::Ring;
 use crate::layout::geometry::{control, group, participant};
-use crate::layout::{EntryState, GroupId, OwnedWord, OwnerId};
+use crate::layout::{ClaimState, ClaimWord, EntryState, GroupId, LeaseWord, OwnedWord, OwnerId};
 use crate::sync::{Ordering, fence};
 
 /// Where a new group starts to read.
@@ -164,9 +164,20 @@ impl Ring {
             // ORDERING: Release; pairs with group_state's Acquire; set up before it gates.
             self.word(offset).store(value, Ordering::Release);
         };
+        // A lease word of zeros would speak of a claim in every 4096th lap; one of laps long ago, of none to come.
+        let long_ago = self.geo.lap(self.tail_hint()).wrapping_sub(2048);
+        let no_claim = ClaimWord::new(long_ago, 0, OwnerId(0), ClaimState::Never);
+        let no_lease = LeaseWord::new(0, no_claim);
         for sequence in 0..self.geo.capacity() {
             set(self.geo.claim(id, sequence), 0);
-            set(self.geo.lease(id, sequence), 0);
+            set(
+                self.geo.lease(id, sequence),
+                if terms.ack_timeout_ms > 0 {
+                    no_lease.0
+                } else {
+                    0
+                },
+            );
         }
         let flags = if terms.exclusive { EXCLUSIVE } else { 0 }
             | if terms.ephemeral { EPHEMERAL } else { 0 };

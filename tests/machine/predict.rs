@@ -440,7 +440,7 @@ impl Model {
             Settle::AckUpTo | Settle::Defer if !exclusive => {
                 model.drop_guard(guard, false);
                 if stands {
-                    model.give_back(name, sequence, count - 1);
+                    model.take_back(name, sequence, count);
                 }
                 return vec![(model, error("NotExclusive"))];
             }
@@ -468,7 +468,7 @@ impl Model {
                 self.bury(name, sequence, count, false);
             }
             Settle::Nack | Settle::Panic => self.give_back(name, sequence, count),
-            Settle::Release | Settle::Drop => self.give_back(name, sequence, count - 1),
+            Settle::Release | Settle::Drop => self.take_back(name, sequence, count),
             // Left to a later cumulative ack.
             Settle::Defer | Settle::Extend | Settle::Lapse | Settle::Leak => {}
         }
@@ -479,6 +479,12 @@ impl Model {
         let group = &self.groups[&name];
         let held = |s: &u64| matches!(group.fate(*s), Fate::Held { .. });
         (group.start..=sequence).filter(held).collect()
+    }
+
+    /// As if it had not been handed over; where there are leases, no hand-over is taken back.
+    fn take_back(&mut self, name: Name, sequence: u64, count: u8) {
+        let counts = self.group(name).kind.lease;
+        self.give_back(name, sequence, if counts { count } else { count - 1 });
     }
 
     pub fn give_back(&mut self, name: Name, sequence: u64, attempts: u8) {
@@ -497,14 +503,14 @@ impl Model {
     }
 
     fn decide(&self, name: Name, sequence: u64, again: bool) -> Outcomes {
-        if !matches!(self.groups[&name].fate(sequence), Fate::Parked { .. }) {
+        let Fate::Parked { deliveries, .. } = self.groups[&name].fate(sequence) else {
             return self.refuse(format!("NotDead {{ sequence: {sequence} }}"));
-        }
+        };
         self.with(|model| {
             let group = model.group(name);
             let fate = if again {
                 Fate::Waiting {
-                    attempts: 0,
+                    attempts: if group.kind.lease { deliveries } else { 0 },
                     back: true,
                 }
             } else {
