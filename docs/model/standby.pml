@@ -22,7 +22,7 @@
         k++ \
     :: else -> break \
     od; \
-    k = settled; \
+    k = floor_[group]; \
     do \
     :: leads && k < opened -> most[WORD(group, k)]++; k++ \
     :: else -> break \
