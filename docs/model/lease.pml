@@ -232,10 +232,6 @@ proctype Producer() {
     d_step { state == DONE -> bytes = 2 }
 }
 
-#ifdef LIVENESS
-ltl settled { <> (state == DONE) }
-#endif
-
 init {
     atomic {
         byte n;

@@ -10,6 +10,16 @@
 #include "standby.pml"
 #endif
 
+#ifdef LIVENESS
+/* Under weak fairness: every producer gets room for all it has, and what is published is acked in every group. */
+#if GROUPS == 1
+#define SETTLED (todo[0] == 0)
+#else
+#define SETTLED (todo[0] == 0 && todo[1] == 0)
+#endif
+ltl settled { <> (done_producers == PRODUCERS && writing == 0 && SETTLED) }
+#endif
+
 init {
     atomic {
         byte n, m;

@@ -212,6 +212,9 @@ rewind:
         least[WORD(group, s)] = v; most[WORD(group, s)] = v;
         noted = (s + 1 > noted -> s + 1 : noted);
         position = s; v = 0;
+#ifdef CHECK_COUNTED_ONCE
+        opened = s;
+#endif
         /* restarts: older guards from here on are stale. */
         stale[0] = stale[0] || (guard[0] > s); stale[1] = stale[1] || (guard[1] > s)
     } goto rewind_opened

@@ -3,13 +3,8 @@
 
 died:
 #ifdef RESTART
-    /* A new process comes in its place, or none. (Without fairness, none is the same as a slow one.) */
-    if
-    :: goto attach
-#ifdef LIVENESS
-    :: goto gone
-#endif
-    fi;
+    /* A new process comes in its place. */
+    goto attach;
 #else
     goto gone;
 #endif
