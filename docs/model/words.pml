@@ -153,8 +153,12 @@ byte most[GROUPS * CAP];
 #define ANY(test) (test(0) || test(1) || test(2))
 #elif NUMBERS == 4
 #define ANY(test) (test(0) || test(1) || test(2) || test(3))
-#else
+#elif NUMBERS == 5
 #define ANY(test) (test(0) || test(1) || test(2) || test(3) || test(4))
+#elif NUMBERS == 6
+#define ANY(test) (test(0) || test(1) || test(2) || test(3) || test(4) || test(5))
+#else
+#error "two to six participants"
 #endif
 #define LOWEST(test) \
     v = 0; \
