@@ -1,0 +1,57 @@
+# What ci/model.sh runs, and demands. Sizes and what each is for: README.md.
+x="-DSHARED=0 -DEXCLUSIVE=1"
+
+# Safety.
+holds queue "-DMSGS=2 -DCONSUMERS=2"
+holds queue "-DMSGS=1 -DPRODUCERS=2 -DCONSUMERS=1"
+holds queue "-DMSGS=3 -DCONSUMERS=1 -DNACKS=1 -DBATCHES -DRELEASES -DLOOK_AGAIN -DLAG"
+holds queue "-DMSGS=4 -DCONSUMERS=1 -DNACKS=1"
+holds queue "-DMSGS=2 -DCONSUMERS=1 -DRESTART"
+holds queue "-DMSGS=4 -DCONSUMERS=1 -DLOSSY"
+holds queue "-DMSGS=3 -DCONSUMERS=1 -DNACKS=1 -DLIMIT=1"
+holds queue "$x -DMSGS=4 -DGUARDS=2 -DNACKS=1"
+holds queue "-DEXCLUSIVE=1 -DMSGS=3 -DCONSUMERS=1 -DSTANDBYS=1"
+holds groups "-DMAKERS=1 -DMSGS=4"
+holds groups "-DMEMBERS=1 -DMSGS=3 -DDEATHS=0"
+holds lease "-DTICKS=3"
+holds lease "-DTICKS=4 -DDEATHS=0 -DRELEASES=0 -DBEGIN_BY_CAS -DCHECK_EXTENSION"
+
+# Progress.
+proceeds queue "-DMSGS=3 -DCONSUMERS=1 -DRESTART"
+proceeds queue "-DMSGS=1 -DCONSUMERS=2"
+proceeds queue "$x -DMSGS=3"
+proceeds groups "-DMAKERS=1 -DMSGS=4"
+
+# Wrong protocols. The first is the one in src: a lease begun by a store, which wipes out that it was ended.
+killed lease "-DTICKS=4 -DCHECK_EXTENSION"
+killed lease "-DTICKS=4 -DCHECK_EXTENSION -DBEGIN_BY_CAS -DMUTANT_NO_MARK"
+killed lease "-DMUTANT_LATE_ACK"
+killed lease "-DMUTANT_BELIEVE_THE_COPY"
+killed queue "-DMSGS=2 -DMUTANT_SWEEP_THE_LIVING"
+killed queue "-DMSGS=2 -DMUTANT_FORGET_ATTEMPT"
+killed queue "-DMSGS=2 -DCONSUMERS=1 -DMUTANT_ABORT_PUBLISHED"
+killed queue "-DMSGS=1 -DCONSUMERS=1 -DDEATHS=2 -DSWEEPERS=2 -DRESTART -DMUTANT_FREE_FIRST"
+killed queue "-DMSGS=3 -DCONSUMERS=1 -DMUTANT_FLOOR_PASSES_OPENED"
+killed queue "-DMSGS=3 -DCONSUMERS=1 -DMUTANT_NO_FLOORS"
+killed queue "-DMSGS=2 -DNACKS=1 -DDEATHS=0 -DSWEEPERS=0 -DLOOK_AGAIN -DMUTANT_HINT_WITHOUT_VERSION"
+killed queue "-DMSGS=1 -DPRODUCERS=2 -DDEATHS=0 -DSWEEPERS=0 -DMUTANT_HEAD_PASSES_HOLES"
+# The next is the one in src as well: given back, and dead before OPENED is lowered, counts twice.
+killed queue "$x -DMSGS=1 -DNACKS=1 -DCHECK_COUNTED_ONCE"
+killed queue "$x -DMSGS=1 -DDEATHS=2 -DRESTART -DMUTANT_LOWER_BEFORE_COUNT"
+killed queue "$x -DMSGS=4 -DDEATHS=0 -DGUARDS=2 -DNACKS=1 -DSTANDBYS=1 -DMUTANT_FLOOR_PASSES_GUARD"
+killed groups "-DMUTANT_NO_SECOND_LOOK"
+killed groups "-DMUTANT_START_BEFORE_PIN"
+killed groups "-DMUTANT_NO_PIN"
+killed groups "-DMEMBERS=1 -DMSGS=3 -DDEATHS=0 -DMUTANT_FREE_WITH_MEMBERS"
+stuck groups "-DMAKERS=1 -DMSGS=4 -DMUTANT_MASKS_STAY"
+stuck queue "-DMSGS=2 -DCONSUMERS=2 -DMUTANT_NO_READY_HINT"
+
+[ -n "$full" ] || return 0
+holds queue "-DMSGS=3 -DCONSUMERS=2"
+holds queue "-DMSGS=2 -DPRODUCERS=2 -DCONSUMERS=1"
+holds queue "-DMSGS=2 -DCONSUMERS=1 -DRESTART -DDEATHS=2"
+holds queue "$x -DMSGS=3 -DHANDOVERS=1 -DNACKS=1 -DGUARDS=2"
+holds queue "$x -DMSGS=1 -DDEATHS=2 -DRESTART"
+holds groups "-DMAKERS=2 -DMSGS=6"
+holds lease "-DTICKS=4 -DBEGIN_BY_CAS -DCHECK_EXTENSION"
+samples queue "-DCAP=3 -DMSGS=6 -DEXCLUSIVE=1 -DCONSUMERS=1 -DSTANDBYS=1"
