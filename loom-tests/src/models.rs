@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 pub type Models = BTreeMap<String, PathBuf>;
 
 /// A model that takes longer than this does not count as having noticed anything.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(2);
 
 /// Builds them, as `ci/loom.sh` sets the environment, and lists them.

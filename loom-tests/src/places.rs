@@ -25,6 +25,11 @@ pub struct Place {
 }
 
 impl Place {
+    /// As the compiler names it.
+    pub fn at(&self) -> String {
+        format!("{}:{}:{}", self.file, self.line, self.column)
+    }
+
     /// The orderings that are one step weaker.
     pub fn weaker(&self) -> &'static [&'static str] {
         let reads = self.access == "load";
@@ -37,14 +42,27 @@ impl Place {
         }
     }
 
-    /// The models the comment names.
-    pub fn models(&self) -> Vec<&str> {
+    /// What the comment says of models: `; models a, b` or `; models a, b without c's fence`.
+    fn named(&self) -> (&str, &str) {
         let Some((_, named)) = self.comment.split_once("; model") else {
-            return Vec::new();
+            return ("", "");
         };
         let named = named.trim_start_matches('s').split(['.', ';']).next();
-        let words = named.unwrap_or_default().split([',', ' ']);
-        words.filter(|word| !word.is_empty()).collect()
+        let named = named.unwrap_or_default();
+        named.split_once(" without ").unwrap_or((named, ""))
+    }
+
+    /// The models it names.
+    pub fn models(&self) -> Vec<&str> {
+        words(self.named().0)
+    }
+
+    /// The functions whose fences would hide the weakening: without them, too, the models pass.
+    pub fn without(&self) -> Vec<&str> {
+        let functions = words(self.named().1).into_iter();
+        functions
+            .filter_map(|word| word.strip_suffix("'s"))
+            .collect()
     }
 
     /// Why no model misses it, if the comment says so.
@@ -52,6 +70,11 @@ impl Place {
         let (_, reason) = self.comment.split_once("; no model: ")?;
         Some(reason.trim_end_matches('.'))
     }
+}
+
+fn words(list: &str) -> Vec<&str> {
+    let words = list.split([',', ' ']);
+    words.filter(|word| !word.is_empty()).collect()
 }
 
 /// Every ordering but `Relaxed` in the files of a folder.
@@ -169,12 +192,14 @@ fn settle<T>(word: &Word) {
     );
     // ORDERING: SeqCst fence; pairs with itself; no model: for people.
     fence(Ordering::SeqCst);
+    // ORDERING: Acquire; the attempt; model two_nacks without settle's, refresh_limit's fence.
+    word.load(Ordering::Acquire);
 }";
 
     #[test]
     fn a_place_is_the_call_as_the_compiler_counts_it() {
         let places = in_text("settle.rs", SOURCE).unwrap();
-        assert_eq!(places.len(), 2);
+        assert_eq!(places.len(), 3);
         let replace = &places[0];
         assert_eq!((replace.line, replace.column), (5, 10));
         assert_eq!(
@@ -188,5 +213,9 @@ fn settle<T>(word: &Word) {
         assert_eq!((fence.line, fence.column), (11, 5));
         assert_eq!(fence.excuse(), Some("for people"));
         assert!(fence.models().is_empty());
+        let load = &places[2];
+        assert_eq!(load.models(), ["two_nacks"]);
+        assert_eq!(load.without(), ["settle", "refresh_limit"]);
+        assert!(replace.without().is_empty());
     }
 }

@@ -19,11 +19,11 @@ mod common;
 use std::sync::LazyLock;
 
 use common::data::preempted;
-use common::{Outcomes, SMALL, shaped};
+use common::{Model, Outcomes, SMALL, shaped};
 use loom::sync::Arc;
 use loom::thread;
 use slipring::layout::geometry::Shape;
-use slipring::ring::Terms;
+use slipring::ring::{Publisher, Terms};
 
 /// One segment.
 const ARENA: Shape = Shape {
@@ -122,4 +122,50 @@ fn two_empty_a_segment() {
         ((vec![true, false], vec![1]), "the first"),
         ((vec![false, true], vec![2]), "the second"),
     ]);
+}
+
+/// A segment whose only message is acked, whose slot is then used again; a producer that has not looked at the ack, only
+/// at what came after it, empties the segment. `knows`: what it does to learn of that. True if it found the segment free.
+fn emptied_behind(knows: fn(&Model, &mut Publisher)) -> bool {
+    let m = shaped(ARENA, Terms::default());
+    let mut late = m.publisher(0);
+    let mut p = m.publisher(1);
+    m.publish_long(&mut p, 1, SEGMENT).unwrap();
+    m.publish(&mut p, 2).unwrap();
+    m.ring.refresh_limit(&mut late);
+    let claim = m.next(&mut m.claimer(2)).unwrap();
+    let consuming = Arc::clone(&m);
+    let other = thread::spawn(move || {
+        assert_eq!(consuming.read_long(claim), 1);
+        assert!(consuming.end(2, claim, slipring::ring::Settle::Ack));
+        consuming.publish(&mut p, 3);
+    });
+    knows(&m, &mut late);
+    let held = m.ring.hold_segment(&mut late, SEGMENT).ok();
+    if let Some(held) = held {
+        m.ring.mem().copy_in(held.bytes, &[9; 8]);
+    }
+    other.join().unwrap();
+    held.is_some()
+}
+
+/// segment_behind_the_tail: what lies a lap below the tail has been read, also for who has only looked at the tail.
+#[test]
+fn segment_behind_the_tail() {
+    static SEEN: LazyLock<Outcomes<bool>> = LazyLock::new(Outcomes::default);
+    loom::model(|| SEEN.add(emptied_behind(|_, _| {})));
+    SEEN.are(&[(false, "not yet acked"), (true, "emptied")]);
+}
+
+/// segment_behind_a_lap: the same for who has only met a reservation of the next lap.
+#[test]
+fn segment_behind_a_lap() {
+    static SEEN: LazyLock<Outcomes<bool>> = LazyLock::new(Outcomes::default);
+    loom::model(|| {
+        SEEN.add(emptied_behind(|m, late| {
+            // It may even get the slot, between the ack and the other's publish.
+            drop(m.ring.reserve(late));
+        }));
+    });
+    SEEN.are(&[(false, "not yet acked"), (true, "emptied")]);
 }

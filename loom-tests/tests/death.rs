@@ -510,3 +510,88 @@ fn a_composer_dies() {
         ((true, true), "lived"),
     ]);
 }
+
+/// a_dead_producers_slot: what a dead producer wrote into its slot comes before what the next lap's writes there.
+#[test]
+fn a_dead_producers_slot() {
+    static SEEN: LazyLock<Outcomes<bool>> = LazyLock::new(Outcomes::default);
+    loom::model(|| {
+        let m = model(false);
+        m.enter(DYING);
+        let mut dying = m.publisher(DYING);
+        let reserved = m.ring.reserve(&mut dying).unwrap();
+        let mut p = m.publisher(0);
+        assert_eq!(m.publish(&mut p, 1), Some(1));
+        let producing = Arc::clone(&m);
+        let producer = thread::spawn(move || {
+            producing
+                .ring
+                .fill(reserved, &SlotHeader::default(), &[7; 8]);
+            assert_eq!(producing.bury(DYING).holes, 1);
+        });
+        let sent = m.publish(&mut p, 2);
+        producer.join().unwrap();
+        SEEN.add(sent == Some(2));
+    });
+    SEEN.are(&[(false, "still being written"), (true, "its slot again")]);
+}
+
+/// a_dead_composers_segment: what a dead producer wrote into a segment comes before what the next holder writes there.
+#[test]
+fn a_dead_composers_segment() {
+    static SEEN: LazyLock<Outcomes<bool>> = LazyLock::new(Outcomes::default);
+    loom::model(|| {
+        let m = segmented(1, 1, Terms::default());
+        m.enter(DYING);
+        let mut p = m.publisher(DYING);
+        let held = m.ring.hold_segment(&mut p, 64).unwrap();
+        let composing = Arc::clone(&m);
+        let composer = thread::spawn(move || {
+            composing.ring.mem().copy_in(held.bytes, &[7; 8]);
+            composing.bury(DYING);
+        });
+        let held = m.ring.hold_segment(&mut m.publisher(OTHER), 64).ok();
+        if let Some(held) = held {
+            m.ring.mem().copy_in(held.bytes, &[8; 8]);
+        }
+        composer.join().unwrap();
+        SEEN.add(held.is_some());
+    });
+    SEEN.are(&[(false, "still held"), (true, "swept")]);
+}
+
+/// an_ordinary_behind_a_dead_sole: whoever may produce after it sees all that it has published.
+#[test]
+fn an_ordinary_behind_a_dead_sole() {
+    static SEEN: LazyLock<Outcomes<(bool, Option<u64>)>> = LazyLock::new(Outcomes::default);
+    each_death(2, 14, |at| {
+        let m = model(false);
+        m.enter(DYING);
+        m.ring.become_sole(OwnerId(DYING)).unwrap();
+        let producing = Arc::clone(&m);
+        let sole = thread::spawn(move || {
+            let lived = dies(at, || {
+                let mut p = producing.ring.publisher(OwnerId(DYING), true);
+                producing.publish(&mut p, 7).unwrap();
+            });
+            if lived.is_none() {
+                producing.bury(DYING);
+            }
+            lived.is_some()
+        });
+        let became = m.ring.become_producer(OwnerId(OTHER)).is_ok();
+        let sent = became.then(|| m.publish(&mut m.publisher(OTHER), 8).unwrap());
+        let lived = sole.join().unwrap();
+        if let Some(sent) = sent {
+            assert_eq!(m.is_published(0) && sent == 1, m.is_published(1));
+        }
+        SEEN.add((lived, sent));
+        !lived
+    });
+    SEEN.are(&[
+        ((true, None), "lives"),
+        ((false, None), "not yet swept"),
+        ((false, Some(0)), "died before it published"),
+        ((false, Some(1)), "after it"),
+    ]);
+}

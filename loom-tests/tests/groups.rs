@@ -248,6 +248,28 @@ fn leave_then_free() {
     SEEN.are(&[(false, "held back"), (true, "slot used again")]);
 }
 
+/// overwritten_behind_a_reader: the same, of the reads alone: whoever frees the group has seen that they are over.
+#[test]
+fn overwritten_behind_a_reader() {
+    static SEEN: LazyLock<Outcomes<bool>> = LazyLock::new(Outcomes::default);
+    bounded(3, || {
+        let m = model(false);
+        let member = OwnerId(OTHER);
+        assert!(m.ring.join_group(m.group, member));
+        let mut p = full(&m);
+        let claim = m.claim(&mut m.claimer(OTHER)).unwrap();
+        let reading = Arc::clone(&m);
+        let reader = thread::spawn(move || {
+            assert_eq!(reading.read(claim), 1);
+            reading.ring.leave_group(reading.group, member);
+        });
+        m.ring.close_group(m.group, m.ring.group_state(m.group));
+        SEEN.add(m.publish(&mut p, 3).is_some());
+        reader.join().unwrap();
+    });
+    SEEN.are(&[(false, "held back"), (true, "slot used again")]);
+}
+
 /// closed_and_made_anew: who meant to close or free a group does nothing to a later one in its entry.
 #[test]
 fn closed_and_made_anew() {
@@ -486,4 +508,34 @@ fn a_maker_leaves() {
         ((true, false), "lived, the group has gone"),
         ((true, true), "lived, the group is the other's"),
     ]);
+}
+
+/// a_group_is_found_whole: who finds that there is a group finds its terms, where it starts, and nothing claimed.
+#[test]
+fn a_group_is_found_whole() {
+    static SEEN: LazyLock<Outcomes<bool>> = LazyLock::new(Outcomes::default);
+    loom::model(|| {
+        let m = grouped(2, Terms::default());
+        m.publish(&mut m.publisher(0), 1).unwrap();
+        let id = GroupId(1);
+        let making = Arc::clone(&m);
+        let maker = thread::spawn(move || {
+            let joining = making.ring.begin_group(OwnerId(OTHER)).unwrap();
+            assert_eq!(joining.id, id);
+            let terms = Terms {
+                max_deliveries: 3,
+                ..Terms::default()
+            };
+            let started = making.ring.finish_group(joining, terms, Start::Latest);
+            assert_eq!(started, Ok(1));
+        });
+        let found = state(&m, id) == EntryState::Live;
+        if found {
+            assert_eq!(m.ring.terms(id).max_deliveries, 3);
+            assert_eq!(m.ring.floor(id), 1);
+        }
+        maker.join().unwrap();
+        SEEN.add(found);
+    });
+    SEEN.are(&[(false, "not there yet"), (true, "there")]);
 }

@@ -146,3 +146,85 @@ fn an_old_lease() {
     });
     SEEN.are(&[(Some(300), "its own, also if one was begun here first")]);
 }
+
+/// The claim of `claimed` ends, and the next one has a lease to 400.
+fn claimed_again(m: &Model, now: u64) -> Option<Claim> {
+    let ended = m.ring.expire(m.group, now);
+    let mut c = m.claimer(2);
+    let next = m.ring.claim(&mut c, true, Effort::Once).unwrap()?;
+    assert_eq!((ended, next.attempt), (1, 2));
+    m.ring.begin_lease(m.group, OwnerId(2), next, true, 400);
+    Some(next)
+}
+
+/// Of a claim whose lease was begun in time, that lease is what ends it.
+fn ends_at(m: &Model, deadline: u64) {
+    assert_eq!(m.ring.expire(m.group, deadline - 1), 0);
+    assert_eq!(m.ring.expire(m.group, deadline), 1);
+}
+
+/// extend_or_claim_again: an extension that succeeded holds, also against who has claimed it since.
+#[test]
+fn extend_or_claim_again() {
+    static SEEN: LazyLock<Outcomes<bool>> = LazyLock::new(Outcomes::default);
+    loom::model(|| {
+        let (m, claim) = claimed();
+        let extending = Arc::clone(&m);
+        let slow = thread::spawn(move || {
+            extending
+                .ring
+                .extend_lease(extending.group, SLOW, claim, 300)
+        });
+        let next = claimed_again(&m, 200);
+        let extended = slow.join().unwrap();
+        assert!(extended != next.is_some());
+        ends_at(&m, if extended { 300 } else { 400 });
+        SEEN.add(extended);
+    });
+    SEEN.are(&[(true, "extended in time"), (false, "claimed again")]);
+}
+
+/// a_late_beginning: who was paused before it began its lease does not take the place of a later claim's.
+#[test]
+fn a_late_beginning() {
+    static SEEN: LazyLock<Outcomes<bool>> = LazyLock::new(Outcomes::default);
+    loom::model(|| {
+        let m = leased();
+        m.publish(&mut m.publisher(0), 7).unwrap();
+        let mut c = m.claimer(SLOW.0);
+        let claim = m.ring.claim(&mut c, true, Effort::Once).unwrap().unwrap();
+        // Somebody looks, and begins it in its place: to 100.
+        assert_eq!(m.ring.expire(m.group, 0), 0);
+        let beginning = Arc::clone(&m);
+        let slow = thread::spawn(move || {
+            beginning
+                .ring
+                .begin_lease(beginning.group, SLOW, claim, true, 500);
+        });
+        let next = claimed_again(&m, 200);
+        slow.join().unwrap();
+        ends_at(&m, if next.is_some() { 400 } else { 500 });
+        SEEN.add(next.is_some());
+    });
+    SEEN.are(&[(true, "too late"), (false, "in time")]);
+}
+
+/// a_look_at_an_old_claim: who looks for ended leases meanwhile does not take a later claim's lease for none.
+#[test]
+fn a_look_at_an_old_claim() {
+    loom::model(|| {
+        let (m, first) = claimed();
+        let again = Arc::clone(&m);
+        let owner = thread::spawn(move || {
+            assert!(again.ring.settle(again.group, SLOW, first, Settle::Nack));
+            let mut c = again.claimer(SLOW.0);
+            let next = again.ring.claim(&mut c, true, Effort::Once).unwrap();
+            again
+                .ring
+                .begin_lease(again.group, SLOW, next.unwrap(), true, 300);
+        });
+        assert_eq!(m.ring.expire(m.group, 50), 0);
+        owner.join().unwrap();
+        ends_at(&m, 300);
+    });
+}

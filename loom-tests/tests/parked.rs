@@ -21,6 +21,7 @@ use std::sync::LazyLock;
 use common::{Model, Outcomes, model};
 use loom::sync::Arc;
 use loom::thread;
+use slipring::layout::OwnerId;
 use slipring::ring::{Cause, Claim, Settle, Stuck};
 
 const PARKS: Settle = Settle::Park(Cause::Rejected);
@@ -134,4 +135,89 @@ fn drop_or_retry() {
         ((true, 1), "given back, and dropped before it was claimed"),
         ((true, u64::MAX), "dropped while parked"),
     ]);
+}
+
+/// The same two messages in an exclusive group, the first one handed over.
+fn handed() -> (
+    Arc<Model>,
+    slipring::ring::Publisher,
+    slipring::ring::Cursor,
+    slipring::ring::Handed,
+) {
+    let m = model(true);
+    let mut p = m.publisher(0);
+    m.publish(&mut p, 0).unwrap();
+    m.publish(&mut p, 1).unwrap();
+    let mut c = m.ring.take_over(m.group, OwnerId(CONSUMER)).unwrap();
+    let handed = m.ring.cursor_next(&mut c).unwrap().unwrap();
+    (m, p, c, handed)
+}
+
+/// discard_in_order_then_reuse: as discard_then_reuse, for an exclusive group, whose consumer learns of it in passing.
+#[test]
+fn discard_in_order_then_reuse() {
+    static SEEN: LazyLock<Outcomes<bool>> = LazyLock::new(Outcomes::default);
+    loom::model(|| {
+        let (m, mut p, mut c, first) = handed();
+        assert!(m.ring.cursor_end(&mut c, first, Some(PARKS)));
+        let deciding = Arc::clone(&m);
+        let member = thread::spawn(move || {
+            let dead = deciding.ring.dead_at(deciding.group, 0).unwrap();
+            assert_eq!(deciding.read(first.claim), 0);
+            assert!(deciding.ring.decide(deciding.group, dead, false));
+        });
+        let second = m.ring.cursor_next(&mut c).unwrap().unwrap();
+        assert_eq!(second.claim.sequence, 1);
+        SEEN.add(m.publish(&mut p, 2).is_some());
+        member.join().unwrap();
+    });
+    SEEN.are(&[(false, "still parked"), (true, "slot used again")]);
+}
+
+/// A note of the user's, written before parking. Who finds the message parked finds it.
+fn notes(park: impl FnOnce() + Send + 'static, find: impl FnOnce() -> bool) -> bool {
+    let note = Arc::new(loom::cell::UnsafeCell::new(0));
+    let noting = Arc::clone(&note);
+    let consumer = thread::spawn(move || {
+        // SAFETY: loom checks that nobody else is inside.
+        noting.with_mut(|note| unsafe { *note = 7 });
+        park();
+    });
+    let found = find();
+    if found {
+        // SAFETY: as above.
+        note.with(|note| assert_eq!(unsafe { *note }, 7));
+    }
+    consumer.join().unwrap();
+    found
+}
+
+/// a_parked_note: who finds a parked message finds what was noted of it.
+#[test]
+fn a_parked_note() {
+    static SEEN: LazyLock<Outcomes<bool>> = LazyLock::new(Outcomes::default);
+    loom::model(|| {
+        let (m, _, claim) = claimed();
+        let parking = Arc::clone(&m);
+        SEEN.add(notes(
+            move || assert!(parking.end(CONSUMER, claim, PARKS)),
+            || m.ring.dead_at(m.group, 0).is_some(),
+        ));
+    });
+    SEEN.are(&[(false, "not parked yet"), (true, "parked")]);
+}
+
+/// a_parked_note_in_order: the same in an exclusive group.
+#[test]
+fn a_parked_note_in_order() {
+    static SEEN: LazyLock<Outcomes<bool>> = LazyLock::new(Outcomes::default);
+    loom::model(|| {
+        let (m, _, mut c, first) = handed();
+        let parking = Arc::clone(&m);
+        SEEN.add(notes(
+            move || assert!(parking.ring.cursor_end(&mut c, first, Some(PARKS))),
+            || m.ring.dead_at(m.group, 0).is_some(),
+        ));
+    });
+    SEEN.are(&[(false, "not parked yet"), (true, "parked")]);
 }

@@ -31,6 +31,11 @@ const WRAPS: Shape = Shape {
     first_sequence: (1 << READY_BITS) - 2,
     ..SMALL
 };
+/// So many slots that a claim does not look at claim words again for the sake of the floor.
+const LARGER: Shape = Shape {
+    capacity: 8,
+    ..SMALL
+};
 const LAST: u64 = WRAPS.first_sequence + 2;
 const GIVER: u16 = 1;
 const SEARCHER: u16 = 2;
@@ -123,4 +128,59 @@ fn two_search() {
         ((Some(2), Some(3)), "after the other"),
         ((None, Some(2)), "before the other"),
     ]);
+}
+
+/// What a user keeps beside the queue, and does something to while it holds a message.
+type Beside = Arc<loom::cell::UnsafeCell<u8>>;
+
+fn works(beside: &Beside) -> u8 {
+    beside.with_mut(|work| {
+        // SAFETY: loom checks that nobody else is inside.
+        unsafe {
+            *work += 1;
+            *work
+        }
+    })
+}
+
+/// Who gets it again sees all that was done with it before. True if it was given back in time.
+fn works_again(give_back: fn(&Model, Claim)) -> bool {
+    let m = shaped(LARGER, Terms::default());
+    m.enter(GIVER);
+    m.publish(&mut m.publisher(0), 7).unwrap();
+    let beside = Beside::default();
+    // It stands before the message: it may find it given back before there is a hint.
+    let mut searcher = m.claimer(SEARCHER);
+    let claim = m.next(&mut m.claimer(GIVER)).unwrap();
+    let (giving, working) = (Arc::clone(&m), Arc::clone(&beside));
+    let giver = thread::spawn(move || {
+        works(&working);
+        give_back(&giving, claim);
+    });
+    let again = m.next(&mut searcher);
+    if let Some(again) = again {
+        assert_eq!((again.attempt, works(&beside)), (2, 2));
+    }
+    giver.join().unwrap();
+    again.is_some()
+}
+
+/// redelivered_behind_a_nack: who gets it again sees what was done with it before, in the user's own memory, too.
+#[test]
+fn redelivered_behind_a_nack() {
+    static SEEN: LazyLock<Outcomes<bool>> = LazyLock::new(Outcomes::default);
+    loom::model(|| {
+        SEEN.add(works_again(|m, claim| {
+            assert!(m.end(GIVER, claim, Settle::Nack));
+        }));
+    });
+    SEEN.are(&[(false, "not yet given back"), (true, "given back")]);
+}
+
+/// redelivered_behind_a_death: the same of one that died.
+#[test]
+fn redelivered_behind_a_death() {
+    static SEEN: LazyLock<Outcomes<bool>> = LazyLock::new(Outcomes::default);
+    loom::model(|| SEEN.add(works_again(|m, _| assert_eq!(m.bury(GIVER).claims, 1))));
+    SEEN.are(&[(false, "not yet swept"), (true, "swept")]);
 }

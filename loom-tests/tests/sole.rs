@@ -154,3 +154,27 @@ fn sole_then_ordinary() {
     });
     SEEN.are(&[(false, "still there"), (true, "has ended")]);
 }
+
+/// sole_then_sole: and one sole producer after the other.
+#[test]
+fn sole_then_sole() {
+    static SEEN: LazyLock<Outcomes<bool>> = LazyLock::new(Outcomes::default);
+    loom::model(|| {
+        let m = model(false);
+        m.ring.become_sole(SOLE).unwrap();
+        let producing = Arc::clone(&m);
+        let sole = thread::spawn(move || {
+            let mut p = producing.ring.publisher(SOLE, true);
+            assert_eq!(producing.publish(&mut p, 1), Some(0));
+            producing.ring.end_sole(SOLE);
+        });
+        let became = m.ring.become_sole(ORDINARY).is_ok();
+        if became {
+            let mut p = m.ring.publisher(ORDINARY, true);
+            assert_eq!(m.publish(&mut p, 2), Some(1));
+        }
+        sole.join().unwrap();
+        SEEN.add(became);
+    });
+    SEEN.are(&[(false, "still there"), (true, "has ended")]);
+}

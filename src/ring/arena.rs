@@ -87,8 +87,8 @@ impl Ring {
             .checked_add(size)
             .filter(|&end| end <= self.geo.segment_size())?;
         let word = OwnedWord::entry(found.tag() + 1, p.owner, EntryState::Live);
-        // ORDERING: AcqRel; Acquire as above; Release so that a sweep finds our name.
-        if !state.replace(found.0, word.0, Ordering::AcqRel) {
+        // ORDERING: Relaxed; the load above has acquired what there is, and the tag tells whether it still stands.
+        if !state.replace(found.0, word.0, Ordering::Relaxed) {
             return None;
         }
         let emptied_word = self.segment_word(number, segment::EMPTIED);
@@ -96,12 +96,13 @@ impl Ring {
         let mut emptied = emptied_word.load(Ordering::Relaxed);
         if empty && bump > 0 {
             emptied = emptied.wrapping_add(1);
-            // ORDERING: Release; pairs with observe_bytes' Acquire fence; with the fence: seen before any new byte.
-            emptied_word.store(emptied, Ordering::Release);
-            // ORDERING: Release; only the holder reads it, and a successor through the state word.
+            // ORDERING: Relaxed; with the fence below: seen before any new byte.
+            emptied_word.store(emptied, Ordering::Relaxed);
+            // ORDERING: Relaxed; only the holder reads it, and a successor through the state word.
             self.segment_word(number, segment::BUMP)
-                .store(0, Ordering::Release);
-            // ORDERING: Release fence; pairs with observe_bytes' Acquire fence.
+                .store(0, Ordering::Relaxed);
+            // ORDERING: Release fence; pairs with observe_bytes' Acquire fence; no model: for observers, whose copies
+            // loom's cells forbid.
             fence(Ordering::Release);
         }
         let bytes = self.geo.segment_bytes(number).plus(start);
@@ -116,19 +117,21 @@ impl Ring {
 
     /// Notes that `sequence` points into it. Must come before the commit (I8).
     pub fn use_segment(&self, held: &HeldSegment, sequence: u64) {
-        // ORDERING: Release; stands before the commit, also for whoever repairs after us; model a_composer_dies.
+        // ORDERING: Relaxed; the next holder reads it behind the state word, or behind our lock; the commit's Release keeps
+        // it before the commit.
         self.segment_word(held.number, segment::BUMP)
-            .store(held.bump_after, Ordering::Release);
-        // ORDERING: Release; as above; model segment_then_reuse.
+            .store(held.bump_after, Ordering::Relaxed);
+        // ORDERING: Relaxed; as above.
         self.segment_word(held.number, segment::USED_UNTIL)
-            .raise(sequence + 1, Ordering::Release);
+            .raise(sequence + 1, Ordering::Relaxed);
     }
 
     /// Gives it back, with whatever room is left.
     pub fn open_segment(&self, held: &HeldSegment) {
         let open = held.word.with_state(EntryState::Closing);
         // ORDERING: SeqCst (Release part: bump and used_until); pairs with try_hold's Acquire; SeqCst against prepare, whose
-        // caller looks at this word. Fails only if a sweep took us for dead; model two_share_a_segment.
+        // caller looks at this word. Fails only if a sweep took us for dead; model two_share_a_segment; no model: SeqCst is
+        // AcqRel to loom, and nothing is acquired.
         let _swept = self.segment_word(held.number, segment::STATE).replace(
             held.word.0,
             open.0,
@@ -142,15 +145,16 @@ impl Ring {
         let mut tail = None;
         for number in 0..self.geo.segment_count() {
             let state = self.segment_word(number, segment::STATE);
-            // ORDERING: Acquire; pairs with try_hold's Release.
-            let found = OwnedWord(state.load(Ordering::Acquire));
+            // ORDERING: Relaxed; what the dead one did is ours by its lock.
+            let found = OwnedWord(state.load(Ordering::Relaxed));
             if found.entry_state() == Some(EntryState::Live) && found.owner() == dead {
                 let tail = *tail.get_or_insert_with(|| self.true_tail());
-                // ORDERING: Release; stands before the segment is open.
+                // ORDERING: Relaxed; stands before the segment is open.
                 self.segment_word(number, segment::USED_UNTIL)
-                    .raise(tail, Ordering::Release);
+                    .raise(tail, Ordering::Relaxed);
                 let open = found.with_state(EntryState::Closing);
-                // ORDERING: Release; pairs with try_hold's Acquire.
+                // ORDERING: Release; pairs with try_hold's Acquire; the dead one's bytes come before the next
+                // holder's; model a_dead_composers_segment without refresh_limit's fence.
                 let _raced = state.replace(found.0, open.0, Ordering::Release);
             }
         }

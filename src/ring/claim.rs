@@ -71,9 +71,9 @@ impl Ring {
     }
 
     fn known_head(&self, group: GroupId) -> u64 {
-        // ORDERING: Acquire; pairs with claim's raise; all below has been claimed once, or aborted.
+        // ORDERING: Relaxed; a hint: what stands below it, slots and claim words say themselves.
         self.group_word(group, group::HEAD)
-            .load(Ordering::Acquire)
+            .load(Ordering::Relaxed)
             .min(SEQUENCE_MAX)
             .max(self.floor(group))
     }
@@ -108,9 +108,9 @@ impl Ring {
                     .min()
                     .map_or(c.position, |hole| hole.min(c.position));
                 self.raise_floor(c.group);
-                // ORDERING: Release; pairs with known_head's Acquire. Hint only.
+                // ORDERING: Relaxed; hint only.
                 self.group_word(c.group, group::HEAD)
-                    .raise(head, Ordering::Release);
+                    .raise(head, Ordering::Relaxed);
             }
         }
         Ok(claim)
@@ -130,18 +130,18 @@ impl Ring {
             let (raw, view) = self.load_slot(sequence);
             match view {
                 SlotView::Published => {
-                    // ORDERING: Acquire; pairs with settle's Release; the giver-back's attempt count.
+                    // ORDERING: Relaxed; taking it looks again.
                     let claim =
-                        ClaimWord(self.claim_word(c.group, sequence).load(Ordering::Acquire));
+                        ClaimWord(self.claim_word(c.group, sequence).load(Ordering::Relaxed));
                     match claim.state_in(self.geo.lap(sequence)) {
                         Some(ClaimState::Ready | ClaimState::Again) => {
                             if let Some(claim) = self.take(c, sequence, open) {
                                 // Whatever was given back below meanwhile has moved the version.
-                                // ORDERING: Release; pairs with the load above. Hint only.
+                                // ORDERING: Relaxed; a CAS hands on what the givers-back released.
                                 let _raced = word.replace(
                                     hint.0,
                                     hint.raised_to(sequence + 1).0,
-                                    Ordering::Release,
+                                    Ordering::Relaxed,
                                 );
                                 return Ok(Some(claim));
                             }
@@ -154,8 +154,8 @@ impl Ring {
                 SlotView::Aborted | SlotView::Lapped { .. } => {}
                 SlotView::Empty | SlotView::Earlier(_) => {
                     if self.newest_taken(sequence).is_none() {
-                        // ORDERING: Release; as above.
-                        let _raced = word.replace(hint.0, hint.cleared().0, Ordering::Release);
+                        // ORDERING: Relaxed; as above.
+                        let _raced = word.replace(hint.0, hint.cleared().0, Ordering::Relaxed);
                         return Ok(None);
                     }
                 }
@@ -165,8 +165,8 @@ impl Ring {
         }
         let raised = hint.raised_to(sequence);
         if raised != hint {
-            // ORDERING: Release; as above.
-            let _raced = word.replace(hint.0, raised.0, Ordering::Release);
+            // ORDERING: Relaxed; as above.
+            let _raced = word.replace(hint.0, raised.0, Ordering::Relaxed);
         }
         Ok(None)
     }
@@ -259,8 +259,8 @@ impl Ring {
     fn take(&self, c: &Claimer, sequence: u64, open: bool) -> Option<Claim> {
         let lap = self.geo.lap(sequence);
         let word = self.claim_word(c.group, sequence);
-        // ORDERING: Acquire; pairs with settle's Release; the attempts so far.
-        let found = ClaimWord(word.load(Ordering::Acquire));
+        // ORDERING: Relaxed; the CAS below says whether it still stands.
+        let found = ClaimWord(word.load(Ordering::Relaxed));
         let state = found.state_in(lap)?;
         let before = match state {
             ClaimState::Never => 0,
@@ -276,9 +276,9 @@ impl Ring {
             (before, ClaimState::Claimed)
         };
         let mine = ClaimWord::new(lap, attempt, c.owner, state);
-        // ORDERING: AcqRel; pairs with settle's Release, and with the sweep's Acquire, which then finds our name; models
-        // claim_claim, batch_race, two_search.
-        word.replace(found.0, mine.0, Ordering::AcqRel)
+        // ORDERING: Acquire; pairs with settle's Release; what the one before did with the message before it gave it back;
+        // model redelivered_behind_a_nack.
+        word.replace(found.0, mine.0, Ordering::Acquire)
             .then_some(Claim {
                 sequence,
                 attempt,
@@ -292,9 +292,10 @@ impl Ring {
         let attempt = claim.attempt.saturating_add(1);
         let claimed = ClaimWord::new(lap, claim.attempt, c.owner, ClaimState::Claimed);
         let opened = ClaimWord::new(lap, attempt, c.owner, ClaimState::Opened);
-        // ORDERING: AcqRel; pairs with the sweep's Acquire; the count stands before the handler runs.
+        // ORDERING: Acquire; pairs with nothing; the handler runs after the count; no model: for a death in between, which
+        // loom takes in program order.
         self.claim_word(c.group, claim.sequence)
-            .replace(claimed.0, opened.0, Ordering::AcqRel)
+            .replace(claimed.0, opened.0, Ordering::Acquire)
             .then_some(Claim { attempt, ..claim })
     }
 

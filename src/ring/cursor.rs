@@ -47,20 +47,20 @@ impl Ring {
     /// Becomes the active consumer of an exclusive group, if there is none.
     pub fn take_over(&self, id: GroupId, owner: OwnerId) -> Option<Cursor> {
         let word = self.group_word(id, group::OWNER);
-        // ORDERING: Acquire; pairs with hand_over's Release; cursor and attempts of the one before; model
-        // hand_over_to_stand_by.
-        let found = OwnedWord(word.load(Ordering::Acquire));
+        // ORDERING: Relaxed; the CAS below says whether it still stands.
+        let found = OwnedWord(word.load(Ordering::Relaxed));
         if found.entry_state() != Some(EntryState::Free) {
             return None;
         }
         let mine = OwnedWord::entry(found.tag() + 1, owner, EntryState::Live);
-        // ORDERING: AcqRel; as above, and the sweep then finds our name; model take_over_race.
-        if !word.replace(found.0, mine.0, Ordering::AcqRel) {
+        // ORDERING: Acquire; pairs with hand_over's Release; cursor and attempts of the one before; model
+        // hand_over_to_stand_by.
+        if !word.replace(found.0, mine.0, Ordering::Acquire) {
             return None;
         }
         let settled = self.floor(id);
-        // ORDERING: Acquire; pairs with cursor_next's Release by the one before.
-        let opened = self.group_word(id, group::OPENED).load(Ordering::Acquire);
+        // ORDERING: Relaxed; behind the owner's word.
+        let opened = self.group_word(id, group::OPENED).load(Ordering::Relaxed);
         // From the top, lowering OPENED as we go: dying here leaves the rest to the next successor.
         // Bound: a lap; what is open is above the floor.
         for sequence in (settled..opened.min(settled + self.geo.capacity())).rev() {
@@ -71,7 +71,8 @@ impl Ring {
                 let counted = attempts.saturating_add(1);
                 self.note(id, owner, sequence, counted, ClaimState::Opened);
             }
-            // ORDERING: Release; pairs with the Acquire above; the attempt is counted first; model a_successor_dies.
+            // ORDERING: Release; pairs with the next successor's CAS; the attempt is counted first; no model: for a death in
+            // between, which loom takes in program order.
             self.group_word(id, group::OPENED)
                 .store(sequence, Ordering::Release);
         }
@@ -92,7 +93,8 @@ impl Ring {
 
     /// What a claim word says of a sequence: attempts so far, and `Ready` or `Done`; or `Never`.
     fn noted(&self, id: GroupId, sequence: u64) -> (u8, ClaimState) {
-        // ORDERING: Acquire; pairs with note's Release.
+        // ORDERING: Acquire; pairs with decide's Release; who discarded a parked message has looked at it before; model
+        // discard_in_order_then_reuse without refresh_limit's fence.
         let word = ClaimWord(self.claim_word(id, sequence).load(Ordering::Acquire));
         match word.state_in(self.geo.lap(sequence)) {
             Some(state) if state != ClaimState::Never => (word.attempt(), state),
@@ -102,7 +104,7 @@ impl Ring {
 
     fn note(&self, id: GroupId, owner: OwnerId, sequence: u64, attempts: u8, state: ClaimState) {
         let word = ClaimWord::new(self.geo.lap(sequence), attempts, owner, state);
-        // ORDERING: Release; pairs with noted's Acquire.
+        // ORDERING: Release; pairs with dead_at's Acquire; the note on a parked message; model a_parked_note_in_order.
         self.claim_word(id, sequence)
             .store(word.0, Ordering::Release);
     }
@@ -186,10 +188,9 @@ impl Ring {
     fn hand(&self, c: &mut Cursor, sequence: u64, attempts: u8) -> Handed {
         if sequence >= c.opened {
             c.opened = sequence + 1;
-            // ORDERING: Release; pairs with take_over's Acquire; stands before the handler runs; model
-            // an_owner_dies_first.
+            // ORDERING: Relaxed; a successor reads it behind the owner's word, or behind its lock.
             self.group_word(c.group, group::OPENED)
-                .store(c.opened, Ordering::Release);
+                .store(c.opened, Ordering::Relaxed);
         }
         let at = c.held.partition_point(|&held| held <= sequence);
         c.held.insert(at, sequence);
@@ -333,7 +334,8 @@ impl Ring {
         // ORDERING: Relaxed; only this consumer writes it.
         if word.load(Ordering::Relaxed) < floor {
             // ORDERING: SeqCst (Release part: our reads of the payloads below are over); pairs with floor's Acquire;
-            // SeqCst against sleep::prepare by a producer; models cursor_then_reuse, cursor_then_sleep.
+            // SeqCst against sleep::prepare by a producer; models cursor_then_reuse, cursor_then_sleep; no model: SeqCst
+            // is AcqRel to loom, and nothing is acquired.
             word.swap(floor, Ordering::SeqCst);
         }
     }
@@ -348,7 +350,7 @@ impl Ring {
         // A lower restart outdoes the higher ones before it.
         c.restarts.retain(|&(_, from)| from < sequence);
         c.restarts.push((c.epoch, sequence));
-        // ORDERING: Release; pairs with take_over's Acquire; the attempt is noted first.
+        // ORDERING: Release; pairs with the successor's CAS; the attempt is noted first; no model: for a death in between, which loom takes in program order.
         self.group_word(c.group, group::OPENED)
             .store(sequence, Ordering::Release);
     }
@@ -358,9 +360,9 @@ impl Ring {
         // Guards that were leaked cannot look at their bytes any more: they borrowed the consumer.
         c.held.clear();
         self.store_floor(c);
-        // ORDERING: Release; pairs with take_over's Acquire; model hand_over_to_stand_by.
+        // ORDERING: Relaxed; stands before the owner's word is free.
         self.group_word(c.group, group::OPENED)
-            .store(c.settled, Ordering::Release);
+            .store(c.settled, Ordering::Relaxed);
         let word = self.group_word(c.group, group::OWNER);
         // ORDERING: Relaxed; we wrote it.
         let found = OwnedWord(word.load(Ordering::Relaxed));

@@ -60,7 +60,7 @@ pub struct DeadWord {
 impl Ring {
     /// The message at `sequence`, if it is parked in this group.
     pub fn dead_at(&self, id: GroupId, sequence: u64) -> Option<DeadWord> {
-        // ORDERING: Acquire; pairs with settle's Release.
+        // ORDERING: Acquire; pairs with settle's and the cursor's Release; the note; model a_parked_note.
         let word = ClaimWord(self.claim_word(id, sequence).load(Ordering::Acquire));
         (word.state_in(self.geo.lap(sequence)) == Some(ClaimState::Dead)).then(|| DeadWord {
             sequence,
@@ -96,7 +96,7 @@ impl Ring {
         };
         let decided = ClaimWord::new(lap, attempt, OwnerId(0), state);
         // ORDERING: SeqCst; as in settle, against sleeping consumers and producers; models discard_then_reuse,
-        // retry_or_discard, decide_then_sleep.
+        // retry_or_discard, decide_then_sleep; no model: SeqCst is AcqRel to loom, and nothing is acquired.
         let first =
             self.claim_word(id, dead.sequence)
                 .replace(dead.word.0, decided.0, Ordering::SeqCst);

@@ -13,7 +13,7 @@ impl Ring {
     /// The floor as it was last noted. In an exclusive group it is exact.
     pub fn floor(&self, id: GroupId) -> u64 {
         // ORDERING: Acquire; pairs with raise_floor's raise and cursor's swap; the consumers' reads below it are over
-        // (I1, I3); models reuse_wraps, floor_by_two, if refresh_limit had no fence.
+        // (I1, I3); models floor_by_two, cursor_then_reuse without refresh_limit's fence.
         self.group_word(id, group::FLOOR)
             .load(Ordering::Acquire)
             .min(SEQUENCE_MAX)
@@ -55,10 +55,10 @@ impl Ring {
     pub fn raise_floor(&self, id: GroupId) -> u64 {
         let reached = self.settled_until(id, self.oldest_open(id));
         if reached > self.floor(id) {
-            // ORDERING: AcqRel; pairs with floor's Acquire; passes on what the Acquire loads of is_settled saw; model
+            // ORDERING: Release; pairs with floor's Acquire; passes on what the Acquire loads of is_settled saw; model
             // floor_by_two.
             self.group_word(id, group::FLOOR)
-                .raise(reached, Ordering::AcqRel);
+                .raise(reached, Ordering::Release);
         }
         reached
     }
@@ -69,8 +69,8 @@ impl Ring {
 
     /// How far ahead of a settled sequence is what says that it is settled; `None`: nothing does.
     fn settled_by(&self, id: GroupId, sequence: u64) -> Option<u64> {
-        // ORDERING: Acquire; pairs with settle's Release; the consumer's reads are over (I3); models reuse_wraps,
-        // floor_by_two, if refresh_limit had no fence.
+        // ORDERING: Acquire; pairs with settle's Release; the consumer's reads are over (I3); models floor_by_two,
+        // ack_then_reuse without refresh_limit's fence.
         let claim = ClaimWord(self.claim_word(id, sequence).load(Ordering::Acquire));
         match claim.state_in(self.geo.lap(sequence)) {
             Some(ClaimState::Done) => Some(0),
@@ -126,7 +126,8 @@ impl Ring {
 
     /// A sequence below which all slots are taken.
     pub fn tail_hint(&self) -> u64 {
-        // ORDERING: Acquire; pairs with raise_tail's Release; every slot below is taken.
+        // ORDERING: Acquire; pairs with raise_tail's Release; what is a lap below has been settled, and read; model
+        // segment_behind_the_tail without refresh_limit's fence.
         self.word(control::TAIL)
             .load(Ordering::Acquire)
             .min(SEQUENCE_MAX)

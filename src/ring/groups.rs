@@ -72,7 +72,7 @@ const JOINED: u64 = 4;
 impl Ring {
     /// The state word of a group.
     pub fn group_state(&self, id: GroupId) -> OwnedWord {
-        // ORDERING: Acquire; pairs with finish_group's Release; everything else of the entry.
+        // ORDERING: Acquire; pairs with finish_group's Release; everything else of the entry; model a_group_is_found_whole.
         OwnedWord(self.group_word(id, group::STATE).load(Ordering::Acquire))
     }
 
@@ -95,9 +95,9 @@ impl Ring {
             let found = self.group_state(id);
             let word = OwnedWord::entry(found.tag() + 1, owner, EntryState::Joining);
             (found.entry_state() == Some(EntryState::Free)
-                // ORDERING: AcqRel; pairs with free_group's Release; the entry's last user is gone, and a sweep finds us; models
-                // closed_and_made_anew, a_maker_dies.
-                && self.group_word(id, group::STATE).replace(found.0, word.0, Ordering::AcqRel))
+                // ORDERING: Acquire; pairs with nothing that the state's load has not; what names us in the entry comes after;
+                // no model: for a death in between, which loom takes in program order.
+                && self.group_word(id, group::STATE).replace(found.0, word.0, Ordering::Acquire))
             .then_some(JoiningGroup { id, word })
         })
     }
@@ -114,8 +114,9 @@ impl Ring {
     ) -> Result<u64, OutOfReach> {
         let JoiningGroup { id, word } = joining;
         let set = |field, value| {
-            // ORDERING: Release; pairs with group_state's Acquire; set up before it gates.
-            self.group_word(id, field).store(value, Ordering::Release);
+            // ORDERING: Relaxed; stands before the state. A producer that reads it earlier has acquired what other groups'
+            // floors and the generation say, and those have not let it go further.
+            self.group_word(id, field).store(value, Ordering::Relaxed);
         };
         self.set_up(id, terms);
         // Floors only grow, and one group is made at a time: no start chosen below lies under this pin.
@@ -126,9 +127,10 @@ impl Ring {
             set(field, pin);
         }
         let pinned = word.with_state(EntryState::Pinned);
-        // ORDERING: SeqCst; Release as above; it gates from here on.
+        // ORDERING: Release; pairs with group_state's Acquire; set up before it gates; no model: the generation carries the
+        // same to producers.
         self.group_word(id, group::STATE)
-            .store(pinned.0, Ordering::SeqCst);
+            .store(pinned.0, Ordering::Release);
         self.bump_generation();
         // ORDERING: SeqCst fence; pairs with refresh_limit's; models attach_against_cached_limit, attach_earliest.
         fence(Ordering::SeqCst);
@@ -152,7 +154,7 @@ impl Ring {
             set(field, chosen);
         }
         let live = word.with_state(EntryState::Live);
-        // ORDERING: Release; pairs with group_state's Acquire; the start.
+        // ORDERING: Release; pairs with group_state's Acquire; the start; model a_group_is_found_whole.
         self.group_word(id, group::STATE)
             .store(live.0, Ordering::Release);
         Ok(chosen)
@@ -161,8 +163,8 @@ impl Ring {
     /// A new group's words, all but those that say where it starts.
     fn set_up(&self, id: GroupId, terms: Terms) {
         let set = |offset, value| {
-            // ORDERING: Release; pairs with group_state's Acquire; set up before it gates.
-            self.word(offset).store(value, Ordering::Release);
+            // ORDERING: Relaxed; stands before the state.
+            self.word(offset).store(value, Ordering::Relaxed);
         };
         // A lease word of zeros would speak of a claim in every 4096th lap; one of laps long ago, of none to come.
         let long_ago = self.geo.lap(self.tail_hint()).wrapping_sub(2048);
@@ -213,16 +215,16 @@ impl Ring {
     }
 
     pub(super) fn bump_generation(&self) {
-        // ORDERING: AcqRel; pairs with refresh_limit's Acquire; the state of the group that came or went; models
-        // attach_earliest, leave_then_free.
-        self.word(control::GENERATION).add(1, Ordering::AcqRel);
+        // ORDERING: Release; pairs with refresh_limit's Acquire; the state of the group that came or went; model
+        // attach_earliest.
+        self.word(control::GENERATION).add(1, Ordering::Release);
     }
 
     /// Says that participant `member` consumes in this group. False: the group is not, or no longer, in use.
     pub fn join_group(&self, id: GroupId, member: OwnerId) -> bool {
         let word = self.participant_word(member, participant::MEMBER_OF);
-        // ORDERING: AcqRel; with the fence: either close_group's scan sees the bit, or we see Closing.
-        word.set(id.bit(), Ordering::AcqRel);
+        // ORDERING: Relaxed; with the fence: either close_group's scan sees the bit, or we see Closing.
+        word.set(id.bit(), Ordering::Relaxed);
         // ORDERING: SeqCst fence; pairs with has_members'; model close_or_join.
         fence(Ordering::SeqCst);
         if self.group_state(id).entry_state() == Some(EntryState::Live) {
@@ -234,16 +236,17 @@ impl Ring {
 
     /// Says that a member has come to stay: an ephemeral group that was joined is not kept for its maker any more.
     pub fn note_joined(&self, id: GroupId) {
-        // ORDERING: AcqRel; pairs with reap_group's load.
+        // ORDERING: Relaxed; who finds that the member has left finds this.
         self.group_word(id, group::FLAGS)
-            .set(JOINED, Ordering::AcqRel);
+            .set(JOINED, Ordering::Relaxed);
     }
 
     /// Says that it no longer does. An ephemeral group without members is closed, a closing one without members freed.
     pub fn leave_group(&self, id: GroupId, member: OwnerId) {
-        // ORDERING: AcqRel; pairs with has_members' Acquire; our reads of the group's messages are over.
+        // ORDERING: Release; pairs with has_members' Acquire; our reads of the group's messages are over; model
+        // overwritten_behind_a_reader without has_members's, reap_group's, refresh_limit's fence.
         self.participant_word(member, participant::MEMBER_OF)
-            .clear(id.bit(), Ordering::AcqRel);
+            .clear(id.bit(), Ordering::Release);
         self.reap_group(id);
     }
 
@@ -255,8 +258,8 @@ impl Ring {
         let found = self.group_state(id);
         match found.entry_state() {
             Some(EntryState::Live) if self.is_ephemeral(id) && !self.has_members(id) => {
-                // ORDERING: Acquire; pairs with note_joined's set.
-                let flags = self.group_word(id, group::FLAGS).load(Ordering::Acquire);
+                // ORDERING: Relaxed; behind the members' words.
+                let flags = self.group_word(id, group::FLAGS).load(Ordering::Relaxed);
                 let maker = self.participant_state(found.owner()).entry_state();
                 if flags & JOINED != 0 || maker != Some(EntryState::Live) {
                     self.close_group(id, found);
@@ -293,11 +296,11 @@ impl Ring {
     /// Starts to delete a group; it gates until its last member has left. False: somebody else was quicker.
     pub fn close_group(&self, id: GroupId, found: OwnedWord) -> bool {
         let closing = found.with_state(EntryState::Closing);
-        // ORDERING: AcqRel; pairs with join_group's fence and load.
+        // ORDERING: Relaxed; with has_members' fence: a joiner sees Closing, or we see its bit.
         let closed = found.entry_state() == Some(EntryState::Live)
             && self
                 .group_word(id, group::STATE)
-                .replace(found.0, closing.0, Ordering::AcqRel);
+                .replace(found.0, closing.0, Ordering::Relaxed);
         if closed && !self.has_members(id) {
             self.free_group(id, closing);
         }
@@ -308,7 +311,8 @@ impl Ring {
         // ORDERING: SeqCst fence; pairs with join_group's and reap_group's; models close_or_join, leave_then_free.
         fence(Ordering::SeqCst);
         self.geo.participant_ids().any(|member| {
-            // ORDERING: Acquire; pairs with leave_group's Release; their reads are over.
+            // ORDERING: Acquire; pairs with leave_group's Release; their reads are over; model
+            // overwritten_behind_a_reader without has_members's, reap_group's, refresh_limit's fence.
             self.participant_word(member, participant::MEMBER_OF)
                 .load(Ordering::Acquire)
                 & id.bit()
@@ -318,10 +322,11 @@ impl Ring {
 
     pub(super) fn free_group(&self, id: GroupId, found: OwnedWord) {
         let free = found.with_state(EntryState::Free);
-        // ORDERING: AcqRel; pairs with begin_group's Acquire.
+        // ORDERING: Release; pairs with begin_group's Acquire; its last user's stores come before those of the next; no
+        // model: loom keeps the stores to a word in the order it runs them.
         if self
             .group_word(id, group::STATE)
-            .replace(found.0, free.0, Ordering::AcqRel)
+            .replace(found.0, free.0, Ordering::Release)
         {
             self.bump_generation();
         }

@@ -11,10 +11,10 @@ use crate::sync::{Ordering, fence};
 impl Ring {
     /// The state word of a participant.
     pub fn participant_state(&self, id: OwnerId) -> OwnedWord {
-        // ORDERING: Acquire; pairs with join's and leave's Release.
+        // ORDERING: Relaxed; who acts on it holds the lock, which carries the rest.
         OwnedWord(
             self.participant_word(id, participant::STATE)
-                .load(Ordering::Acquire),
+                .load(Ordering::Relaxed),
         )
     }
 
@@ -23,8 +23,9 @@ impl Ring {
         let found = self.participant_state(id);
         let live = OwnedWord::entry(found.tag() + 1, id, EntryState::Live);
         (found.entry_state() == Some(EntryState::Free)
-            // ORDERING: AcqRel; pairs with the state's Acquire; the last user's words are gone (I7).
-            && self.participant_word(id, participant::STATE).replace(found.0, live.0, Ordering::AcqRel))
+            // ORDERING: Acquire; pairs with leave's Release, as the lock does; no word names us before; no model: for a death
+            // in between, which loom takes in program order.
+            && self.participant_word(id, participant::STATE).replace(found.0, live.0, Ordering::Acquire))
         .then_some(live)
     }
 
@@ -35,12 +36,14 @@ impl Ring {
             participant::PRODUCES,
             participant::PUBLISHED,
         ] {
-            // ORDERING: Release; stands before the entry is free.
+            // ORDERING: Release; pairs with become_sole's and has_members' Acquire; what it published and read; no model: who
+            // leaves has said so before, for each producer and group.
             self.participant_word(id, field).store(0, Ordering::Release);
         }
         self.disown_groups(id);
         let free = found.with_state(EntryState::Free);
-        // ORDERING: Release; pairs with join's Acquire; no word names the participant any more (I7).
+        // ORDERING: Release; pairs with join's Acquire, as the lock does; no word names the participant any more (I7); no
+        // model: for a death in between, which loom takes in program order.
         let _other = self.participant_word(id, participant::STATE).replace(
             found.0,
             free.0,
@@ -54,11 +57,12 @@ impl Ring {
     /// The participant that is the sole producer.
     pub fn become_producer(&self, id: OwnerId) -> Result<(), OwnerId> {
         let word = self.participant_word(id, participant::PRODUCES);
-        // ORDERING: Release; with the fence: either the sole producer sees this, or we see it.
-        word.store(1, Ordering::Release);
+        // ORDERING: Relaxed; with the fence: either the sole producer sees this, or we see it.
+        word.store(1, Ordering::Relaxed);
         // ORDERING: SeqCst fence; pairs with become_sole's; model sole_or_ordinary.
         fence(Ordering::SeqCst);
-        // ORDERING: Acquire; pairs with become_sole's Release.
+        // ORDERING: Acquire; pairs with end_sole's Release; all it published; model an_ordinary_behind_a_dead_sole without
+        // refresh_limit's fence.
         let sole = OwnedWord(self.word(control::SOLE).load(Ordering::Acquire));
         if sole.entry_state() == Some(EntryState::Free) {
             return Ok(());
@@ -69,7 +73,8 @@ impl Ring {
 
     /// Says that `id` no longer has ordinary producers.
     pub fn stop_producing(&self, id: OwnerId) {
-        // ORDERING: Release; pairs with become_sole's Acquire; its publishes are over.
+        // ORDERING: Release; pairs with become_sole's Acquire; its publishes are over; model ordinary_then_sole without
+        // reserve's, refresh_limit's fence.
         self.participant_word(id, participant::PRODUCES)
             .store(0, Ordering::Release);
     }
@@ -80,21 +85,23 @@ impl Ring {
     /// A participant that produces.
     pub fn become_sole(&self, id: OwnerId) -> Result<(), OwnerId> {
         let word = self.word(control::SOLE);
-        // ORDERING: Acquire; pairs with end_sole's Release; all the one before published.
-        let found = OwnedWord(word.load(Ordering::Acquire));
+        // ORDERING: Relaxed; the CAS below says whether it still stands.
+        let found = OwnedWord(word.load(Ordering::Relaxed));
         let mine = OwnedWord::entry(found.tag() + 1, id, EntryState::Live);
         if found.entry_state() != Some(EntryState::Free) {
             return Err(found.owner());
         }
-        // ORDERING: AcqRel; as above, and Release for become_producer.
-        if !word.replace(found.0, mine.0, Ordering::AcqRel) {
+        // ORDERING: Acquire; pairs with end_sole's Release; all the one before published; model sole_then_sole without
+        // become_sole's, refresh_limit's fence.
+        if !word.replace(found.0, mine.0, Ordering::Acquire) {
             // ORDERING: Relaxed; only names the winner.
             return Err(OwnedWord(word.load(Ordering::Relaxed)).owner());
         }
         // ORDERING: SeqCst fence; pairs with become_producer's; model sole_or_ordinary.
         fence(Ordering::SeqCst);
         let other = self.geo.participant_ids().find(|&other| {
-            // ORDERING: Acquire; pairs with stop_producing's Release.
+            // ORDERING: Acquire; pairs with stop_producing's Release; all they published; model ordinary_then_sole without
+            // refresh_limit's fence.
             self.participant_word(other, participant::PRODUCES)
                 .load(Ordering::Acquire)
                 != 0
@@ -111,10 +118,11 @@ impl Ring {
     /// Lets others produce again, if `id` is the sole producer.
     pub fn end_sole(&self, id: OwnerId) {
         let word = self.word(control::SOLE);
-        // ORDERING: Acquire; pairs with become_sole's Release.
-        let found = OwnedWord(word.load(Ordering::Acquire));
+        // ORDERING: Relaxed; our own word, or that of a dead one whose lock we hold.
+        let found = OwnedWord(word.load(Ordering::Relaxed));
         if found.entry_state() == Some(EntryState::Live) && found.owner() == id {
-            // ORDERING: Release; pairs with become_sole's Acquire; all it published.
+            // ORDERING: Release; pairs with become_sole's and become_producer's Acquire; all it published; model
+            // sole_then_sole without become_sole's, reserve's, refresh_limit's fence.
             let _swept = word.replace(
                 found.0,
                 found.with_state(EntryState::Free).0,

@@ -58,14 +58,14 @@ impl Ring {
         let word = self.lease_word(id, claim.sequence);
         // Bound: `turns`; each failure is another process' step, and those that look take two each.
         for _ in self.turns() {
-            // ORDERING: Acquire; pairs with extend_lease's CAS; read before the claim, so that it is no later owner's.
+            // ORDERING: Acquire; pairs with the CAS below; a later owner's lease shows its claim; model a_late_beginning.
             let found = LeaseWord(word.load(Ordering::Acquire));
             // If we were paused since the claim, its lease may have been begun for us and ended, or be another's.
             if found.deadline_of(mine) == Some(ENDED)
-                // ORDERING: Acquire; pairs with expire's CAS on the claim.
-                || self.claim_word(id, claim.sequence).load(Ordering::Acquire) != mine.0
-                // ORDERING: AcqRel; pairs with expire's Acquire.
-                || word.replace(found.0, lease.0, Ordering::AcqRel)
+                // ORDERING: Relaxed; after the lease.
+                || self.claim_word(id, claim.sequence).load(Ordering::Relaxed) != mine.0
+                // ORDERING: Release; pairs with the loads of leases; our claim; model a_late_beginning.
+                || word.replace(found.0, lease.0, Ordering::Release)
             {
                 return;
             }
@@ -85,16 +85,17 @@ impl Ring {
         let word = self.lease_word(id, claim.sequence);
         // Bound: `turns`; each failure is another process' step, and those that look take two each.
         for _ in self.turns() {
-            // ORDERING: Acquire; pairs with expire's CAS; read before the claim, so that it speaks of that or is older.
+            // ORDERING: Acquire; pairs with begin_lease's Release; a later owner's lease shows its claim; model
+            // extend_or_claim_again.
             let found = LeaseWord(word.load(Ordering::Acquire));
-            // ORDERING: Acquire; pairs with expire's CAS on the claim.
-            let claimed = self.claim_word(id, claim.sequence).load(Ordering::Acquire);
+            // ORDERING: Relaxed; after the lease.
+            let claimed = self.claim_word(id, claim.sequence).load(Ordering::Relaxed);
             if claimed != mine.0 || found.deadline_of(mine) == Some(ENDED) {
                 return false;
             }
             let lease = LeaseWord::new(deadline_ms, mine);
-            // ORDERING: AcqRel; pairs with expire's Acquire. Who ends a lease changes this word first.
-            if word.replace(found.0, lease.0, Ordering::AcqRel) {
+            // ORDERING: Relaxed; who ends a lease changes this word first: its CAS or ours fails.
+            if word.replace(found.0, lease.0, Ordering::Relaxed) {
                 return true;
             }
         }
@@ -135,11 +136,11 @@ impl Ring {
     fn expire_one(&self, id: GroupId, sequence: u64, now_ms: u64, timeout: u64) -> bool {
         let word = self.claim_word(id, sequence);
         let lease_word = self.lease_word(id, sequence);
-        // ORDERING: Acquire; pairs with begin_lease's CAS.
+        // ORDERING: Acquire; pairs with begin_lease's Release; a later claim's lease shows that claim; model
+        // a_look_at_an_old_claim.
         let lease = LeaseWord(lease_word.load(Ordering::Acquire));
-        // ORDERING: Acquire; pairs with take's Release; read after the lease, so an older lease cannot end a newer claim;
-        // model an_old_lease.
-        let claim = ClaimWord(word.load(Ordering::Acquire));
+        // ORDERING: Relaxed; after the lease.
+        let claim = ClaimWord(word.load(Ordering::Relaxed));
         if !matches!(
             claim.state_in(self.geo.lap(sequence)),
             Some(ClaimState::Claimed | ClaimState::Opened)
@@ -150,17 +151,17 @@ impl Ring {
             Some(deadline) if deadline > now_ms => false,
             Some(_) => {
                 let ended = LeaseWord::new(ENDED, claim);
-                // ORDERING: AcqRel; pairs with extend_lease's Acquire: its CAS or ours comes first, and the other fails; models
-                // extend_or_end, ending_a_lease_dies.
-                if !lease_word.replace(lease.0, ended.0, Ordering::AcqRel) {
+                // ORDERING: Relaxed; extend_lease's CAS or ours comes first, and the other fails.
+                if !lease_word.replace(lease.0, ended.0, Ordering::Relaxed) {
                     return false;
                 }
                 // The attempt stays, as in a sweep.
-                // ORDERING: AcqRel; pairs with claim_given_back's Acquire.
+                // ORDERING: Release; pairs with take's Acquire; the lease ends first; no model: for a death in between, which loom
+                // takes in program order.
                 let ended = word.replace(
                     claim.0,
                     claim.with_state(ClaimState::Ready).0,
-                    Ordering::AcqRel,
+                    Ordering::Release,
                 );
                 if ended {
                     self.note_ready(id, sequence);
@@ -169,8 +170,9 @@ impl Ring {
             }
             None => {
                 let begun = LeaseWord::new(now_ms.saturating_add(timeout), claim);
-                // ORDERING: AcqRel; as in begin_lease.
-                let _its_owner_was_quicker = lease_word.replace(lease.0, begun.0, Ordering::AcqRel);
+                // ORDERING: Relaxed; it says nothing that its owner does not know.
+                let _its_owner_was_quicker =
+                    lease_word.replace(lease.0, begun.0, Ordering::Relaxed);
                 false
             }
         }

@@ -318,7 +318,8 @@ impl Ring {
 
     /// The highest sequence known to be taken, at `sequence` or some laps on; `None` if not even `sequence` is.
     fn newest_taken(&self, sequence: u64) -> Option<u64> {
-        // ORDERING: Acquire; pairs with reserve's and commit's Release; a taken slot here means all below are taken.
+        // ORDERING: Acquire; pairs with reserve's and commit's Release; a taken slot here means all below are taken; model
+        // sole_publish_claim.
         let taken = OwnedWord(self.reservation(sequence).load(Ordering::Acquire));
         let ahead = taken.laps_ahead_of(self.geo.lap(sequence));
         if taken.slot_state() == Some(SlotState::Taken) && ahead >= 0 {

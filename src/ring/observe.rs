@@ -64,7 +64,7 @@ impl Ring {
         }
         let copied = self.observe_bytes(sequence, buffer);
         // ORDERING: Acquire fence; pairs with reserve's, commit's and try_hold's Release fences: had a new byte been
-        // copied, the word that announces it would show below.
+        // copied, the word that announces it would show below; no model: loom's cells forbid such copies.
         fence(Ordering::Acquire);
         // ORDERING: Relaxed; after the fence.
         let after = OwnedWord(self.slot_word(sequence).load(Ordering::Relaxed));
@@ -131,7 +131,7 @@ impl Ring {
         };
         self.mem
             .copy_out_torn(crate::layout::Offset(pointer.offset), buffer);
-        // ORDERING: Acquire fence; pairs with try_hold's Release fence.
+        // ORDERING: Acquire fence; pairs with try_hold's Release fence; no model: as above.
         fence(Ordering::Acquire);
         // ORDERING: Relaxed; after the fence.
         let emptied = self
@@ -152,8 +152,8 @@ impl Ring {
         };
         let mut at_floor = true;
         for sequence in counts.floor..tail.min(counts.floor.saturating_add(self.geo.capacity())) {
-            // ORDERING: Acquire; pairs with take's and settle's Release.
-            let claim = ClaimWord(self.claim_word(id, sequence).load(Ordering::Acquire));
+            // ORDERING: Relaxed; true at some moment.
+            let claim = ClaimWord(self.claim_word(id, sequence).load(Ordering::Relaxed));
             let settled = match (
                 self.load_slot(sequence).1,
                 claim.state_in(self.geo.lap(sequence)),
@@ -197,8 +197,8 @@ impl Ring {
             ..ClaimCounts::default()
         };
         for sequence in floor..tail.min(floor.saturating_add(self.geo.capacity())) {
-            // ORDERING: Acquire; pairs with note's Release.
-            let claim = ClaimWord(self.claim_word(id, sequence).load(Ordering::Acquire));
+            // ORDERING: Relaxed; true at some moment.
+            let claim = ClaimWord(self.claim_word(id, sequence).load(Ordering::Relaxed));
             match claim.state_in(self.geo.lap(sequence)) {
                 _ if self.load_slot(sequence).1 != SlotView::Published => {}
                 Some(ClaimState::Done) | None => counts.done += 1,
@@ -211,8 +211,8 @@ impl Ring {
     }
 
     fn opened_until(&self, id: GroupId) -> u64 {
-        // ORDERING: Acquire; pairs with cursor_next's Release.
-        self.group_word(id, group::OPENED).load(Ordering::Acquire)
+        // ORDERING: Relaxed; true at some moment.
+        self.group_word(id, group::OPENED).load(Ordering::Relaxed)
     }
 
     /// What is held in a group, oldest first: by whom, and how often it has been handed over.
@@ -229,8 +229,8 @@ impl Ring {
             .min(opened)
             .min(floor.saturating_add(self.geo.capacity()));
         (floor..end).filter_map(move |sequence| {
-            // ORDERING: Acquire; pairs with take's and note's Release.
-            let claim = ClaimWord(self.claim_word(id, sequence).load(Ordering::Acquire));
+            // ORDERING: Relaxed; true at some moment.
+            let claim = ClaimWord(self.claim_word(id, sequence).load(Ordering::Relaxed));
             let (state, attempt) = (claim.state_in(self.geo.lap(sequence)), claim.attempt());
             let (owner, attempt) = match state? {
                 ClaimState::Done | ClaimState::Dead => return None,

@@ -110,7 +110,8 @@ impl Ring {
             }
             let lap = self.geo.lap(sequence);
             let word = self.reservation(sequence);
-            // ORDERING: Acquire; pairs with the CAS below; a taken slot here means all below are taken.
+            // ORDERING: Acquire; pairs with the CAS below; a taken slot here means all below are taken; and a lap below
+            // has been settled, and read; model segment_behind_a_lap without refresh_limit's fence.
             let taken = OwnedWord(word.load(Ordering::Acquire));
             let fresh = taken.slot_state() == Some(SlotState::Empty);
             if !fresh && taken.laps_ahead_of(lap) >= 0 {
@@ -126,10 +127,11 @@ impl Ring {
                 }
                 SlotView::Earlier(true) | SlotView::Empty if fresh || view != SlotView::Empty => {
                     let mine = OwnedWord::slot(lap, p.owner, SlotState::Taken);
-                    // ORDERING: AcqRel; Acquire as the load above; Release so that who sees it sees all below taken.
-                    if p.sole || word.replace(taken.0, mine.0, Ordering::AcqRel) {
-                        // ORDERING: Release fence; pairs with observe's Acquire fence: an observer that sees a byte of
-                        // the new payload sees this word too. Free on x86-64.
+                    // ORDERING: Release; pairs with newest_taken's Acquire; who sees it sees all below taken; model
+                    // a_producers_messages_are_claimed_in_order.
+                    if p.sole || word.replace(taken.0, mine.0, Ordering::Release) {
+                        // ORDERING: Release fence; pairs with observe's and still_holds's Acquire fence: who sees a byte of
+                        // the new payload sees what came before; model copy_of_a_late_holder without refresh_limit's fence.
                         fence(Ordering::Release);
                         p.next = sequence + u64::from(!p.sole);
                         return Ok(Reserved {
@@ -188,16 +190,18 @@ impl Ring {
         let word = self.slot_word(sequence);
         if p.sole {
             // ORDERING: SeqCst (Release part: header and payload); pairs with load_slot's Acquire; SeqCst against
-            // sleep::prepare; models sole_publish_claim, sole_then_sleep.
+            // sleep::prepare; models sole_publish_claim, sole_then_sleep; no model: SeqCst is AcqRel to loom, and nothing is
+            // acquired.
             word.swap(published, Ordering::SeqCst);
             let taken = OwnedWord::slot(lap, p.owner, SlotState::Taken);
-            // ORDERING: Release; pairs with newest_taken's Acquire; follows the slot, so a death leaves nothing open; model
-            // a_sole_publisher_dies.
+            // ORDERING: Release; pairs with newest_taken's Acquire; follows the slot, so a death leaves nothing open; no
+            // model: for a death in between, which loom takes in program order.
             self.reservation(sequence).store(taken.0, Ordering::Release);
             p.next = sequence + 1;
         } else if
         // ORDERING: SeqCst (Release part: header and payload); as for a sole producer; models
-        // publish_claim, publish_long_claim, publish_then_sleep, commit_or_abort.
+        // publish_claim, publish_long_claim, publish_then_sleep, commit_or_abort; no model: SeqCst is AcqRel to loom, and
+        // nothing is acquired.
         !word.replace(before.0, published, Ordering::SeqCst) {
             return Err(Stuck::Fenced);
         }
@@ -211,7 +215,8 @@ impl Ring {
     /// Tells newcomers how far this producer knows the queue to be taken.
     pub fn raise_tail(&self, p: &mut Publisher) {
         p.since_hint = 0;
-        // ORDERING: Release; pairs with publisher's Acquire; every slot below is taken. Hint only.
+        // ORDERING: Release; pairs with tail_hint's Acquire; what is a lap below has been settled, and read; model
+        // segment_behind_the_tail without reserve's, refresh_limit's fence.
         self.word(control::TAIL).raise(p.next, Ordering::Release);
     }
 
@@ -220,7 +225,8 @@ impl Ring {
     pub fn refresh_limit(&self, p: &mut Publisher) {
         // Bound: another turn only if a group came or went meanwhile; after 64 the old limit, which is lower, stays.
         for _ in 0..64 {
-            // ORDERING: Acquire; pairs with groups' AcqRel bump; the states of the groups of this generation.
+            // ORDERING: Acquire; pairs with bump_generation's Release; the states of the groups of this generation; model
+            // leave_then_overwrite.
             let generation = self.word(control::GENERATION).load(Ordering::Acquire);
             if p.generation != Some(generation) {
                 (p.shared, p.exclusive) = self.gating();
@@ -240,8 +246,8 @@ impl Ring {
             // ORDERING: SeqCst fence; pairs with finish_group's; either the re-read below sees the new group, or that
             // group chooses its start after seeing the floors used here; model attach_against_cached_limit.
             fence(Ordering::SeqCst);
-            // ORDERING: Acquire; as above.
-            if self.word(control::GENERATION).load(Ordering::Acquire) == generation {
+            // ORDERING: Relaxed; after the fence.
+            if self.word(control::GENERATION).load(Ordering::Relaxed) == generation {
                 p.limit = lowest.saturating_add(self.geo.capacity());
                 return;
             }
@@ -299,16 +305,16 @@ impl Ring {
         }
         let lap = self.geo.lap(oldest);
         let word = self.claim_word(id, oldest);
-        // ORDERING: Acquire; pairs with settle's Release; a giver-back's reads are over before we call it done.
-        let claim = ClaimWord(word.load(Ordering::Acquire));
+        // ORDERING: Relaxed; the CAS below says whether it still stands.
+        let claim = ClaimWord(word.load(Ordering::Relaxed));
         match claim.state_in(lap) {
             Some(ClaimState::Never | ClaimState::Ready | ClaimState::Dead | ClaimState::Again) => {}
             Some(ClaimState::Done) | None => return true,
             Some(ClaimState::Claimed | ClaimState::Opened) => return false,
         }
         let done = ClaimWord::new(lap, claim.attempt(), p.owner, ClaimState::Done);
-        // ORDERING: AcqRel; pairs with is_settled's Acquire; as an ack; models drop_or_claim, drop_or_nack.
-        if word.replace(claim.0, done.0, Ordering::AcqRel) {
+        // ORDERING: Relaxed; a CAS hands on to is_settled what givers-back released, and nobody else has read.
+        if word.replace(claim.0, done.0, Ordering::Relaxed) {
             // ORDERING: Relaxed; a counter.
             self.group_word(id, group::LOST).add(1, Ordering::Relaxed);
         }

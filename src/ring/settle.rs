@@ -39,7 +39,8 @@ impl Ring {
         };
         let ended = ClaimWord::new(lap, attempt, signed, state);
         // ORDERING: SeqCst (Release part: our reads of the payload are over); pairs with floor's Acquire; SeqCst against
-        // sleep::prepare by a producer; models ack_then_reuse, floor_by_two, segment_then_reuse, ack_then_sleep.
+        // sleep::prepare by a producer; models ack_then_reuse, floor_by_two, segment_then_reuse, ack_then_sleep; no
+        // model: SeqCst is AcqRel to loom, and nothing is acquired.
         let settled =
             self.claim_word(group, claim.sequence)
                 .replace(opened.0, ended.0, Ordering::SeqCst);
@@ -59,7 +60,8 @@ impl Ring {
             ClaimState::Ready
         };
         let ready = ClaimWord::new(lap, claim.attempt, owner, state);
-        // ORDERING: SeqCst; as in settle, against a sleeping consumer.
+        // ORDERING: SeqCst; as in settle, against a sleeping consumer; no model: SeqCst is AcqRel to loom, and a message not
+        // yet opened carries nothing.
         if self
             .claim_word(group, claim.sequence)
             .replace(claimed.0, ready.0, Ordering::SeqCst)
@@ -71,12 +73,13 @@ impl Ring {
     /// Lets searchers find what was given back.
     pub fn note_ready(&self, group: GroupId, sequence: u64) {
         let word = self.group_word(group, group::READY);
-        // ORDERING: Acquire; pairs with the CAS below by another giver-back.
-        let mut found = word.load(Ordering::Acquire);
+        // ORDERING: Relaxed; the CAS below says whether it still stands.
+        let mut found = word.load(Ordering::Relaxed);
         // Bound: each failure is another process' progress.
         while let Err(now) =
             // ORDERING: SeqCst (Release part: the claim word says Ready); pairs with claim_given_back's Acquire; SeqCst against
-            // prepare, whose caller looks at this word; models nack_claim, nack_against_search, two_nacks.
+            // prepare, whose caller looks at this word; models nack_claim, nack_against_search, two_nacks; no model: SeqCst
+            // is AcqRel to loom, and nothing is acquired.
             word.exchange(
                 found,
                 ReadyHint(found).lowered_to(sequence).0,

@@ -52,22 +52,27 @@ impl Ring {
     /// Announces a sleeper. It has to look once more, and may then sleep while the event still reads what this returns.
     #[must_use = "sleeping on any other value loses wake-ups"]
     pub fn prepare(&self, channel: Channel) -> u32 {
-        // ORDERING: Acquire; pairs with wake_one's bump; what was published before it.
+        // ORDERING: Acquire; pairs with wake_one's bump; what was published before it; no model: under loom the fences on
+        // both sides carry the same.
         let ticket = self.event(channel).load(Ordering::Acquire);
         if let Some((word, bit)) = self.bit(channel) {
-            // ORDERING: SeqCst; with the fence, against commit or settle: they see the bit, or we see their word.
+            // ORDERING: SeqCst; with the fence, against commit or settle: they see the bit, or we see their word; no model:
+            // the fence below does it under loom.
             word.set(bit, Ordering::SeqCst);
         }
-        // ORDERING: SeqCst fence; pairs with the SeqCst write and load of commit and settle; models *_then_sleep.
+        // ORDERING: SeqCst fence; pairs with the SeqCst write and load of commit and settle; models
+        // publish_then_sleep, nack_then_sleep, ack_then_sleep.
         fence(Ordering::SeqCst);
         ticket
     }
 
     fn load_after_write(&self, word: Word<'_>) -> u64 {
-        // ORDERING: SeqCst fence, for loom, which takes SeqCst accesses for AcqRel; pairs with prepare's.
+        // ORDERING: SeqCst fence; for loom, which takes SeqCst accesses for AcqRel; pairs with prepare's; models
+        // publish_then_sleep, nack_then_sleep, ack_then_sleep.
         #[cfg(slipring_loom)]
         fence(Ordering::SeqCst);
-        // ORDERING: SeqCst; after a SeqCst write of commit or settle; pairs with prepare; models *_then_sleep.
+        // ORDERING: SeqCst; after a SeqCst write of commit or settle; pairs with prepare; no model: under loom the fence
+        // above stands for both.
         word.load(Ordering::SeqCst)
     }
 
@@ -114,14 +119,15 @@ impl Ring {
     /// Wakes one sleeper of a channel.
     pub fn wake_one(&self, channel: Channel, waker: &impl Wake) {
         let event = self.event(channel);
-        // ORDERING: AcqRel; pairs with prepare's Acquire.
+        // ORDERING: AcqRel; pairs with prepare's Acquire; no model: under loom the fences on both sides carry the same.
         event.bump(Ordering::AcqRel);
         if waker.wake(event, 1) == 0
             && let Some((word, bit)) = self.bit(channel)
         {
-            // ORDERING: SeqCst; against prepare's set; whoever set the bit before sees the bump below.
+            // ORDERING: SeqCst; against prepare's set; whoever set the bit before sees the bump below; no model: under loom
+            // the fences on both sides carry the same.
             word.clear(bit, Ordering::SeqCst);
-            // ORDERING: AcqRel; as above.
+            // ORDERING: AcqRel; as above; no model: under loom the fences on both sides carry the same.
             event.bump(Ordering::AcqRel);
             waker.wake(event, i32::MAX);
         }
@@ -135,7 +141,7 @@ impl Ring {
             .flat_map(|id| [Channel::Data(id), Channel::StandBy(id)]);
         for channel in groups.chain([Channel::Space]) {
             let event = self.event(channel);
-            // ORDERING: AcqRel; as in wake_one.
+            // ORDERING: AcqRel; as in wake_one; no model: the models' sleepers are woken one by one.
             event.bump(Ordering::AcqRel);
             waker.wake(event, i32::MAX);
         }

@@ -51,9 +51,9 @@ impl Ring {
         }
         self.sweep_segments(dead);
         self.end_sole(dead);
-        // ORDERING: Release; pairs with has_members' Acquire; it is in no group any more.
+        // ORDERING: Relaxed; the dead read nothing any more.
         self.participant_word(dead, participant::MEMBER_OF)
-            .store(0, Ordering::Release);
+            .store(0, Ordering::Relaxed);
         // ORDERING: Relaxed; counters.
         self.word(control::RETURNED).add(claims, Ordering::Relaxed);
         // ORDERING: Relaxed; as above.
@@ -70,21 +70,22 @@ impl Ring {
     fn sweep_slots(&self, dead: OwnerId) -> u64 {
         let mut holes = 0;
         for index in 0..self.geo.capacity() {
-            // ORDERING: Acquire; pairs with reserve's Release.
-            let taken = OwnedWord(self.reservation(index).load(Ordering::Acquire));
+            // ORDERING: Relaxed; what the dead one did is ours by its lock.
+            let taken = OwnedWord(self.reservation(index).load(Ordering::Relaxed));
             if taken.slot_state() != Some(SlotState::Taken) || taken.owner() != dead {
                 continue;
             }
-            // ORDERING: Acquire; pairs with commit's Release; whether it has got so far.
-            let slot = OwnedWord(self.slot_word(index).load(Ordering::Acquire));
+            // ORDERING: Relaxed; as above.
+            let slot = OwnedWord(self.slot_word(index).load(Ordering::Relaxed));
             let open =
                 slot.slot_state() == Some(SlotState::Empty) || slot.laps_ahead_of(taken.tag()) < 0;
             let aborted = OwnedWord::slot(taken.tag(), dead, SlotState::Aborted);
-            // ORDERING: AcqRel; pairs with load_slot's Acquire; models commit_or_abort, a_publisher_dies.
+            // ORDERING: Release; pairs with load_slot's Acquire; the dead one's bytes come before the next producer's; model
+            // a_dead_producers_slot without refresh_limit's fence.
             if open
                 && self
                     .slot_word(index)
-                    .replace(slot.0, aborted.0, Ordering::AcqRel)
+                    .replace(slot.0, aborted.0, Ordering::Release)
             {
                 holes += 1;
             }
@@ -106,14 +107,14 @@ impl Ring {
         }
         if self.is_exclusive(id) {
             let word = self.group_word(id, group::OWNER);
-            // ORDERING: Acquire; pairs with take_over's Release.
-            let owner = OwnedWord(word.load(Ordering::Acquire));
+            // ORDERING: Relaxed; what the dead one did is ours by its lock.
+            let owner = OwnedWord(word.load(Ordering::Relaxed));
             if owner.entry_state() == Some(EntryState::Live) && owner.owner() == dead {
-                // ORDERING: AcqRel; pairs with take_over's Acquire; models an_owner_dies_first, two_sweepers_and_a_successor.
+                // ORDERING: Release; pairs with take_over's Acquire; the dead one's cursor and attempts; model an_owner_dies_first.
                 let _raced = word.replace(
                     owner.0,
                     owner.with_state(EntryState::Free).0,
-                    Ordering::AcqRel,
+                    Ordering::Release,
                 );
             }
             return 0;
@@ -121,19 +122,20 @@ impl Ring {
         let mut claims = 0;
         for index in 0..self.geo.capacity() {
             let word = self.claim_word(id, index);
-            // ORDERING: Acquire; pairs with take's Release.
-            let claim = ClaimWord(word.load(Ordering::Acquire));
+            // ORDERING: Relaxed; what the dead one did is ours by its lock.
+            let claim = ClaimWord(word.load(Ordering::Relaxed));
             let held = matches!(
                 claim.state(),
                 Some(ClaimState::Claimed | ClaimState::Opened)
             );
             if held && claim.owner() == dead {
                 // The attempt stays: an opened message had begun, a claimed one had not been counted.
-                // ORDERING: AcqRel; pairs with claim_given_back's Acquire; models ack_or_sweep, a_consumer_dies_acking.
+                // ORDERING: Release; pairs with take's Acquire; what the dead one did with the message; model
+                // redelivered_behind_a_death.
                 if word.replace(
                     claim.0,
                     claim.with_state(ClaimState::Ready).0,
-                    Ordering::AcqRel,
+                    Ordering::Release,
                 ) {
                     claims += 1;
                 }

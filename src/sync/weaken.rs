@@ -1,7 +1,7 @@
 //! Weakens one memory ordering, in the model checker's build: a model that does not miss it shows nothing about it.
 //!
 //! Every ordered access passes [`order`] and is known by its place in the source. `SLIPRING_WEAKEN=file:line:column=Order`
-//! replaces the ordering of one place; `SLIPRING_PLACES=path` appends each place met, once, to a file. Driven by
+//! replaces the ordering of one place, or of several with `;` between; `SLIPRING_PLACES=path` appends each place met, once, to a file. Driven by
 //! `loom-tests/src/main.rs`.
 
 use std::collections::BTreeSet;
@@ -46,12 +46,15 @@ impl Weakened {
     clippy::panic,
     reason = "a run that weakens nothing would show nothing"
 )]
-static WEAKENED: LazyLock<Option<Weakened>> = LazyLock::new(|| {
-    let given = std::env::var("SLIPRING_WEAKEN").ok()?;
-    let weakened = Weakened::parse(&given);
-    Some(weakened.unwrap_or_else(|| {
-        panic!("SLIPRING_WEAKEN: expected file:line:column=Order, found {given}")
-    }))
+static WEAKENED: LazyLock<Vec<Weakened>> = LazyLock::new(|| {
+    let given = std::env::var("SLIPRING_WEAKEN").unwrap_or_default();
+    let places = given.split(';').filter(|place| !place.is_empty());
+    let weakened = places.map(|place| {
+        Weakened::parse(place).unwrap_or_else(|| {
+            panic!("SLIPRING_WEAKEN: expected file:line:column=Order, found {place}")
+        })
+    });
+    weakened.collect()
 });
 
 type Places = Mutex<(File, BTreeSet<String>)>;
@@ -75,10 +78,8 @@ pub fn order(ordering: Ordering) -> Ordering {
             drop(writeln!(file, "{place}"));
         }
     }
-    match &*WEAKENED {
-        Some(weakened) if weakened.is(place) => weakened.ordering,
-        _ => ordering,
-    }
+    let weakened = WEAKENED.iter().find(|weakened| weakened.is(place));
+    weakened.map_or(ordering, |weakened| weakened.ordering)
 }
 
 /// A fence; weakened to `Relaxed`, none.
