@@ -22,7 +22,7 @@ proceeds queue "-DMSGS=1 -DCONSUMERS=2"
 proceeds queue "$x -DMSGS=3"
 proceeds groups "-DMAKERS=1 -DMSGS=4"
 
-# Wrong protocols. The first is the one in src: a lease begun by a store, which wipes out that it was ended.
+# Wrong protocols. The first was once the one in src: a lease begun by a store, which wipes out that it was ended.
 killed lease "-DTICKS=4 -DCHECK_EXTENSION"
 killed lease "-DTICKS=4 -DCHECK_EXTENSION -DBEGIN_BY_CAS -DMUTANT_NO_MARK"
 killed lease "-DMUTANT_LATE_ACK"

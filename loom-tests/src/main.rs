@@ -307,7 +307,11 @@ fn write_table(rows: &[(&Mutant, &Outcome)]) -> Result<()> {
         } = &mutant.place;
         let file = file.trim_start_matches(PROTOCOL).trim_start_matches('/');
         let outcome = match outcome {
-            Outcome::Missed { by, .. } => format!("`{by}`"),
+            Outcome::Missed { by, .. } if mutant.place.without().is_empty() => format!("`{by}`"),
+            Outcome::Missed { by, .. } => {
+                let fences = mutant.place.without().join("`, `");
+                format!("`{by}`, run without the fence of `{fences}`")
+            }
             Outcome::Excused(reason) => format!("none: {reason}"),
             Outcome::Survived(why) => format!("**nobody**: {why}"),
         };

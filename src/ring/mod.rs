@@ -115,12 +115,21 @@
 //! | a message | commit's CAS (`publish.rs`) | `load_slot` | header, payload, segment |
 //! | a settled message | settle's CAS, the cursor's swap | the claim load of `is_settled`, the floor load | the reader has finished |
 //! | that, to others | the raise of `raise_floor` | the floor load | the same |
-//! | a claim given back | settle's CAS | the claim load of `take` | the attempt |
+//! | a claim given back | settle's CAS, the sweep's | the CAS of `take` | what was done with the message |
+//! | a parked message | settle's CAS, the cursor's note | `dead_at`'s load | the same |
+//! | a decision on it | `decide`'s CAS | the cursor's look at its claim word | who decided has looked at it |
 //! | its place | `note_ready`'s CAS | the hint load of `claim_given_back` | the word says `Ready` |
-//! | a lease's end | `expire`'s CAS on the lease word | `extend_lease`'s load | nothing: whose CAS comes first holds |
+//! | a lease | `begin_lease`'s CAS | the loads of leases | the claim it is of |
+//! | a lease's end | | | nothing: whose CAS on the lease word comes first holds |
+//! | the tail | `reserve`'s CAS, `raise_tail` | the loads of both | what lies a lap below has been settled |
 //! | a segment | `open_segment`'s CAS | `try_hold`'s load | bump, used-until |
 //! | a group | `finish_group`'s store | `group_state`'s load | floor, flags, cleared words |
-//! | a cursor | `hand_over`'s CAS, the sweep | `take_over`'s load | floor, opened, attempts |
+//! | a cursor | `hand_over`'s CAS, the sweep | `take_over`'s CAS | floor, opened, attempts |
+//! | a group's end | `leave_group`'s clear, the generation | `has_members`'s load, the generation | the reads are over |
+//!
+//! A few more keep two steps in order for whoever repairs after a death between them. A CAS hands on what the one before
+//! it on the same word released, so most of those that only sign are Relaxed. Which model misses which ordering is listed in
+//! `docs/verification.md`.
 //!
 //! SeqCst: (1) commit or settle, then the waiter bits, against a waiter's bit, then the slot (`sleep.rs`); (2) a group's
 //! pin and generation, then the floors, against a producer's floors, then the generation (`groups.rs`, `publish.rs`); of
