@@ -131,7 +131,7 @@ impl Ring {
         };
         self.mem
             .copy_out_torn(crate::layout::Offset(pointer.offset), buffer);
-        // ORDERING: Acquire fence; pairs with try_hold's Release fence; no model: as above.
+        // ORDERING: Acquire fence; pairs with try_hold's Release fence; no model: loom's cells forbid such copies.
         fence(Ordering::Acquire);
         // ORDERING: Relaxed; after the fence.
         let emptied = self
