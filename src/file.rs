@@ -191,8 +191,8 @@ fn clear_abandoned(target: &Path) {
     }
 }
 
-/// Opens a queue file and checks all that can be checked from outside.
-pub fn open(path: &Path, writable: bool) -> Result<(OwnFile, Verified), OpenError> {
+/// Opens a regular file on a file system whose locks work; whether it is a queue is not looked at. Returns its size, too.
+pub fn open_any(path: &Path, writable: bool) -> Result<(OwnFile, u64), OpenError> {
     let fail = |operation| {
         move |source| OpenError::new(path, OpenErrorKind::from_io(operation, 0, source))
     };
@@ -226,18 +226,35 @@ pub fn open(path: &Path, writable: bool) -> Result<(OwnFile, Verified), OpenErro
     if let Some(found) = sys::filesystem_without_locks(&file) {
         return Err(OpenError::new(path, OpenErrorKind::Filesystem { found }));
     }
-    let mut bytes = [0; FILE_HEADER_BYTES];
+    Ok((file, metadata.size()))
+}
+
+/// Reads as much of `bytes` as the file has there; returns how much.
+pub fn read_at_most(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut length = 0;
     while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, length as u64) {
+        match file.read_at(rest, offset.saturating_add(length as u64)) {
             Ok(0) => break,
             Ok(count) => length += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(fail("reading the header")(error)),
+            Err(error) => return Err(error),
         }
     }
+    Ok(length)
+}
+
+/// Opens a queue file and checks all that can be checked from outside.
+pub fn open(path: &Path, writable: bool) -> Result<(OwnFile, Verified), OpenError> {
+    let (file, size) = open_any(path, writable)?;
+    let mut bytes = [0; FILE_HEADER_BYTES];
+    let length = read_at_most(&file, &mut bytes, 0).map_err(|source| {
+        OpenError::new(
+            path,
+            OpenErrorKind::from_io("reading the header", 0, source),
+        )
+    })?;
     let header = bytes.get(..length).unwrap_or_default();
-    let verified = FileHeader::verify(header, metadata.size())
+    let verified = FileHeader::verify(header, size)
         .map_err(|error| OpenError::new(path, OpenErrorKind::Format(error)))?;
     Ok((file, verified))
 }

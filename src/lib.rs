@@ -72,7 +72,11 @@ mod dead;
 #[cfg(not(slipring_loom))]
 mod delivery;
 #[cfg(not(slipring_loom))]
+mod dump;
+#[cfg(not(slipring_loom))]
 mod error;
+#[cfg(not(slipring_loom))]
+mod examine;
 #[cfg(not(slipring_loom))]
 mod file;
 #[cfg(not(slipring_loom))]
@@ -113,6 +117,8 @@ pub mod sync;
 #[expect(unsafe_code, reason = "system calls")]
 mod sys;
 #[cfg(not(slipring_loom))]
+mod verify;
+#[cfg(not(slipring_loom))]
 mod wait;
 
 #[cfg(not(slipring_loom))]
@@ -123,6 +129,8 @@ pub use consumer::{BATCH_MAX, Consumer};
 pub use dead::{DEAD_LETTER_OVERHEAD, DeadLetter};
 #[cfg(not(slipring_loom))]
 pub use delivery::Delivery;
+#[cfg(not(slipring_loom))]
+pub use dump::{Dump, DumpEntry, DumpField};
 #[cfg(not(slipring_loom))]
 pub use error::{
     AckError, AttachError, BatchError, ClaimError, DeadQueueError, FormatError, GeometryError,
@@ -152,6 +160,8 @@ pub use reservation::Reservation;
 pub use ring::{Cause, Start, Swept};
 #[cfg(not(slipring_loom))]
 pub use stats::{GroupStats, ParticipantStats, Stats};
+#[cfg(not(slipring_loom))]
+pub use verify::{Finding, Severity, Verification, verify};
 #[cfg(not(slipring_loom))]
 pub use wait::WaitStrategy;
 /// [`Message::value`] and [`Delivery::value`] speak in its traits.

@@ -20,12 +20,14 @@ pub enum Code {
     Empty,
     /// No room for a message.
     Full,
+    /// A file that breaks the rules of its format.
+    Damaged,
     /// Ended by a signal, in good order.
     Signal(u8),
 }
 
 /// The codes and their meanings, for the help and the man page.
-pub const CODES: [(&str, &str); 7] = [
+pub const CODES: [(&str, &str); 8] = [
     ("0", "done; also when whoever reads the output has gone"),
     ("1", "failed; stderr says why"),
     ("2", "wrong usage"),
@@ -35,6 +37,10 @@ pub const CODES: [(&str, &str); 7] = [
         "empty, or timed out, before as many messages came as were asked for",
     ),
     ("5", "queue full, at once or until the time-out"),
+    (
+        "6",
+        "damaged: verify, repair, dump and import say what is wrong, and where",
+    ),
     (
         "128+N",
         "stopped by signal N (130: interrupt, 143: terminate), after settling or giving back",
@@ -58,6 +64,7 @@ impl From<Code> for ExitCode {
             Code::NotFound => 3,
             Code::Empty => 4,
             Code::Full => 5,
+            Code::Damaged => 6,
             Code::Signal(number) => 128 + number,
         })
     }

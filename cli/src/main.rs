@@ -10,6 +10,7 @@ mod cmd;
 mod dead_letter;
 mod demo;
 mod exit;
+mod finding;
 mod input;
 mod output;
 mod record;
@@ -46,6 +47,9 @@ fn run(command: Command) -> anyhow::Result<Code> {
         Command::Group(args) => cmd::group::run(&args),
         Command::Dead(args) => cmd::dead::run(&args),
         Command::Sweep(args) => cmd::sweep::run(&args),
+        Command::Verify(args) => cmd::verify::run(&args),
+        Command::Repair(args) => cmd::repair::run(&args),
+        Command::Dump(args) => cmd::dump::run(&args),
         Command::Rm(args) => cmd::rm::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
         Command::Completions(args) => cmd::completions::run(&args),

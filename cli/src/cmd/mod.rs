@@ -5,13 +5,16 @@ pub mod consume;
 pub mod create;
 pub mod dead;
 pub mod demo;
+pub mod dump;
 pub mod group;
 pub mod info;
 pub mod man;
 pub mod publish;
+pub mod repair;
 pub mod rm;
 pub mod sweep;
 pub mod tail;
+pub mod verify;
 
 mod info_text;
 mod lease;
