@@ -63,6 +63,37 @@ impl NewFile {
             temporary,
             size,
         };
+        new.filled(verified, mode)
+    }
+
+    /// The same, to take the place of the file there is. It has a temporary name, for only what has a name can do that.
+    pub fn create_successor(
+        target: &Path,
+        verified: &Verified,
+        mode: u32,
+    ) -> Result<Self, OpenError> {
+        let size = verified.geometry.file_size();
+        let (file, name) = open_temporary(target).map_err(|source| {
+            OpenError::new(
+                target,
+                OpenErrorKind::from_io("creating the file", size, source),
+            )
+        })?;
+        let new = Self {
+            file,
+            target: target.to_owned(),
+            temporary: Some(name),
+            size,
+        };
+        new.filled(verified, mode)
+    }
+
+    fn filled(self, verified: &Verified, mode: u32) -> Result<Self, OpenError> {
+        let new = self;
+        let (target, size) = (&new.target, new.size);
+        let fail = |operation| {
+            move |source| OpenError::new(target, OpenErrorKind::from_io(operation, size, source))
+        };
         if let Some(found) = sys::filesystem_without_locks(&new.file) {
             return Err(OpenError::new(target, OpenErrorKind::Filesystem { found }));
         }
@@ -85,6 +116,21 @@ impl NewFile {
     /// The file, to map and fill.
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Syncs it and puts it in the place of the file there is, at once for everybody.
+    pub fn replace(self) -> Result<(), OpenError> {
+        let fail = |operation| {
+            let (target, size) = (&self.target, self.size);
+            move |source| OpenError::new(target, OpenErrorKind::from_io(operation, size, source))
+        };
+        self.file.sync_all().map_err(fail("syncing the file"))?;
+        let directory =
+            File::open(directory_of(&self.target)).map_err(fail("opening the directory"))?;
+        if let Some(Temporary(path)) = &self.temporary {
+            std::fs::rename(path, &self.target).map_err(fail("naming the file"))?;
+        }
+        directory.sync_all().map_err(fail("syncing the directory"))
     }
 
     /// Syncs it and gives it its name, unless that is taken.
@@ -241,6 +287,18 @@ pub fn read_at_most(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<us
         }
     }
     Ok(length)
+}
+
+/// Device and number of a file.
+pub fn identity(metadata: &std::fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+/// Whether another file has come under this name since it was opened.
+pub fn is_replaced(file: &File, path: &Path) -> bool {
+    let now = path.metadata().map(|metadata| identity(&metadata));
+    let opened = file.metadata().map(|metadata| identity(&metadata));
+    matches!((now, opened), (Ok(now), Ok(opened)) if now != opened)
 }
 
 /// Opens a queue file and checks all that can be checked from outside.

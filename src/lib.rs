@@ -104,6 +104,8 @@ mod queue;
 #[cfg(not(slipring_loom))]
 mod receive;
 #[cfg(not(slipring_loom))]
+mod replay;
+#[cfg(not(slipring_loom))]
 mod reservation;
 #[doc(hidden)]
 pub mod ring;
@@ -116,6 +118,8 @@ pub mod sync;
 #[cfg(not(slipring_loom))]
 #[expect(unsafe_code, reason = "system calls")]
 mod sys;
+#[cfg(not(slipring_loom))]
+mod transfer;
 #[cfg(not(slipring_loom))]
 mod verify;
 #[cfg(not(slipring_loom))]
@@ -155,11 +159,15 @@ pub use producer::{Batch, Producer};
 #[cfg(not(slipring_loom))]
 pub use queue::Queue;
 #[cfg(not(slipring_loom))]
+pub use replay::{NoTimestamps, Replay, ReplayFrom, Replayed, ReplayedMessage};
+#[cfg(not(slipring_loom))]
 pub use reservation::Reservation;
 #[cfg(not(slipring_loom))]
 pub use ring::{Cause, Start, Swept};
 #[cfg(not(slipring_loom))]
 pub use stats::{GroupStats, ParticipantStats, Stats};
+#[cfg(not(slipring_loom))]
+pub use transfer::{Exported, Imported, Progress, Resized, Skipped, TransferError};
 #[cfg(not(slipring_loom))]
 pub use verify::{Finding, Severity, Verification, verify};
 #[cfg(not(slipring_loom))]

@@ -79,8 +79,11 @@ fn scene() -> (TempDir, PathBuf) {
     (dir, path)
 }
 
+/// By sequence.
+type Messages = BTreeSet<(u64, Vec<u8>)>;
+
 /// What comes out of the queue: for each group, its messages and what was parked; then whether it goes on working.
-fn drain(path: &Path) -> Result<BTreeMap<String, BTreeSet<(u64, Vec<u8>)>>, String> {
+fn drain(path: &Path) -> Result<BTreeMap<String, Messages>, String> {
     let queue = Queue::open(path).map_err(|error| error.to_string())?;
     let mut found = BTreeMap::new();
     for name in ["default", "log", "leases"] {
@@ -264,19 +267,9 @@ fn every_flipped_bit_is_found_or_does_no_harm() {
     }
     assert!(wrong.is_empty(), "not found, and harmful: {wrong:?}");
     // Where little else could stand, most is found, whether it does harm or not.
-    for name in [
-        "header",
-        "reservations",
-        "slot+0",
-        "control.sole",
-        "participant+0",
-        "group+0",
-    ] {
+    for name in ["header", "reservations", "slot+0", "claims"] {
         let tally = &tallies[name];
-        assert!(
-            tally.found > 100 || name.contains('.') || name == "participant+0",
-            "{name}"
-        );
+        assert!(tally.found > 3 * tally.harmless, "{name}");
     }
     assert_eq!(tallies["header"].harmless, 0);
     assert_eq!(verify(&path).unwrap().findings, []);

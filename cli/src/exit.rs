@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use slipring::{AttachError, ClaimError, GroupError, OpenError, OpenErrorKind, PublishError};
+use slipring::{
+    AttachError, ClaimError, GroupError, OpenError, OpenErrorKind, PublishError, TransferError,
+};
 
 use crate::output::{self, ClosedPipe, Stopped};
 use crate::signals;
@@ -92,6 +94,14 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<Code> {
     }
     if let Some(open) = cause.downcast_ref::<OpenError>() {
         return matches!(open.kind(), OpenErrorKind::NotFound).then_some(Code::NotFound);
+    }
+    if let Some(transfer) = cause.downcast_ref::<TransferError>() {
+        return match transfer {
+            TransferError::Damaged { .. } | TransferError::Unsound { .. } => Some(Code::Damaged),
+            // Its cause is not one of the chain: it says the same.
+            TransferError::Open(open) => code_of(open),
+            _ => None,
+        };
     }
     match cause.downcast_ref::<GroupError>() {
         Some(GroupError::NotFound) => return Some(Code::NotFound),

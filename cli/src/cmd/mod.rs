@@ -14,6 +14,7 @@ pub mod repair;
 pub mod rm;
 pub mod sweep;
 pub mod tail;
+pub mod transfer;
 pub mod verify;
 
 mod info_text;

@@ -1,0 +1,485 @@
+//! Goal: what an export has taken out of a queue an import puts into another one, and a resize into another shape: every
+//! message that some group has not settled, with its sequence, and every group where it was. Damage refuses, says where, and
+//! leaves nothing; so does dying.
+//! Method: a queue with something in every state, taken apart before and after; every byte of its export changed, and the
+//! export cut everywhere; exports beside those who work on the queue; resizes that are killed.
+
+#![cfg(not(slipring_loom))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a test may fail loudly"
+)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use common::{Backing, MINUTE, directory, role, say, spawn_child, watchdog};
+use slipring::{
+    FullPolicy, GroupOptions, Imported, Inspector, Message, Options, Queue, ReplayFrom, Replayed,
+    Start, TransferError, verify,
+};
+use tempfile::TempDir;
+
+const GROUPS: [&str; 4] = ["default", "log", "leases", "late"];
+
+fn options() -> Options {
+    let options = Queue::options().capacity(16).slot_size(64).max_message(300);
+    options.max_groups(5).max_participants(4)
+}
+
+/// In the middle of its second lap: given back, parked, acked out of order, long and short.
+fn scene() -> (TempDir, PathBuf) {
+    let dir = directory(Backing::Tmpfs);
+    let path = dir.path().join("queue");
+    let queue = options().create(&path).unwrap();
+    queue
+        .create_group("log", GroupOptions::exclusive())
+        .unwrap();
+    let leases = GroupOptions::shared().ack_timeout(Duration::from_secs(60));
+    queue
+        .create_group("leases", leases.max_deliveries(9))
+        .unwrap();
+    let mut producer = queue.producer().unwrap();
+    let consumers =
+        ["default", "log", "leases"].map(|name| queue.group(name).unwrap().consumer().unwrap());
+    for number in 0..25_u8 {
+        let payload = vec![number; usize::from(number) * 12];
+        let message = Message::new(&payload).kind(number.into()).key(77);
+        producer.publish(message).unwrap();
+        if number < 13 {
+            for consumer in &consumers {
+                consumer.recv().unwrap().ack().unwrap();
+            }
+        }
+    }
+    let late = GroupOptions::shared().start(Start::At(20));
+    queue.create_group("late", late).unwrap();
+    for consumer in &consumers {
+        let exclusive = std::ptr::eq(consumer, &raw const consumers[1]);
+        let held: Vec<_> = (0..8).map(|_| consumer.recv().unwrap()).collect();
+        let mut number = 8;
+        // From the last, for in strict order what is given back takes with it what comes after.
+        for delivery in held.into_iter().rev() {
+            number -= 1;
+            match number {
+                1 | 6 if !exclusive => delivery.ack().unwrap(),
+                2 => delivery.reject("no good").unwrap(),
+                3 => delivery.release().unwrap(),
+                _ => delivery.nack().unwrap(),
+            }
+        }
+        let again = consumer.recv().unwrap();
+        assert_eq!((again.sequence(), again.delivery_count()), (13, 2));
+        again.nack().unwrap();
+    }
+    (dir, path)
+}
+
+/// What a queue has for its groups: messages with their counts, and what is parked.
+type Contents = BTreeMap<String, Vec<String>>;
+
+/// Takes all there is, on a copy.
+fn contents(path: &Path) -> Contents {
+    let copy = path.with_file_name("copy");
+    std::fs::copy(path, &copy).unwrap();
+    let queue = Queue::open(&copy).unwrap();
+    let mut found = Contents::new();
+    for group in queue.groups() {
+        let mut lines = Vec::new();
+        for letter in group.dead_letters() {
+            let (sequence, reason) = (letter.sequence, letter.reason);
+            lines.push(format!(
+                "{sequence} parked after {}: {reason}",
+                letter.deliveries
+            ));
+            group.discard(sequence).unwrap();
+        }
+        let consumer = group.consumer().unwrap();
+        while let Ok(delivery) = consumer.try_recv() {
+            lines.push(format!(
+                "{} delivery {} of {} bytes {:?}, kind {}, key {}, at {}",
+                delivery.sequence(),
+                delivery.delivery_count(),
+                delivery.len(),
+                delivery.first(),
+                delivery.kind(),
+                delivery.key(),
+                delivery.timestamp(),
+            ));
+            delivery.ack().unwrap();
+        }
+        found.insert(group.name().to_owned(), lines);
+    }
+    found
+}
+
+/// A queue's groups as its statistics have them, less what only its past explains.
+fn settings(path: &Path) -> Vec<String> {
+    let stats = Inspector::open(path).unwrap().stats();
+    let groups = stats.groups.into_iter().map(|mut group| {
+        group.start = 0;
+        group.oldest_age = Duration::ZERO;
+        group.members = 0;
+        format!("{group:?}")
+    });
+    groups.collect()
+}
+
+fn export(path: &Path) -> Vec<u8> {
+    let mut stream = Vec::new();
+    let inspector = Inspector::open(path).unwrap();
+    let exported = inspector.export(&mut stream, &mut |_, _| {}).unwrap();
+    assert_eq!(exported.bytes, stream.len() as u64);
+    assert!(exported.damaged.is_empty());
+    stream
+}
+
+fn import(options: &Options, path: &Path, stream: &[u8]) -> Result<Imported, TransferError> {
+    options.import(path, stream, false, &mut |_, _| {})
+}
+
+fn sound(path: &Path) {
+    assert_eq!(verify(path).unwrap().findings, [], "{}", path.display());
+}
+
+#[test]
+fn an_import_is_what_was_exported() {
+    let (dir, path) = scene();
+    sound(&path);
+    let expected = contents(&path);
+    assert_eq!(expected.keys().len(), GROUPS.len());
+    let stream = export(&path);
+    let shapes = [
+        Queue::options(),
+        Queue::options().capacity(1024),
+        Queue::options().slot_size(512),
+        Queue::options().max_message(100_000).max_groups(64),
+    ];
+    for (number, shape) in shapes.iter().enumerate() {
+        let copy = dir.path().join(format!("import {number}"));
+        let mut last = (0, 0);
+        let done = shape.import(&copy, &stream[..], false, &mut |done, all| {
+            last = (done, all)
+        });
+        let done = done.unwrap();
+        assert_eq!((done.messages, done.groups), (12, 4));
+        assert!(done.skipped.is_empty());
+        assert_eq!(last, (12, 12));
+        sound(&copy);
+        assert_eq!(settings(&copy), settings(&path));
+        assert_eq!(contents(&copy), expected);
+        assert_eq!(export(&copy).len(), stream.len());
+        // It goes on where it was.
+        let queue = Queue::open(&copy).unwrap();
+        assert_ne!(queue.id(), Queue::open(&path).unwrap().id());
+        assert_eq!(queue.producer().unwrap().try_publish("next").unwrap(), 25);
+        sound(&copy);
+    }
+    let taken = import(&Queue::options(), &path, &stream).unwrap_err();
+    assert!(taken.to_string().contains("exists already"), "{taken}");
+    let narrow = dir.path().join("narrow");
+    for (options, why) in [
+        (Queue::options().capacity(8), "messages from the oldest"),
+        (Queue::options().max_message(100), "length of a message"),
+        (Queue::options().max_groups(3), "all 3 groups are taken"),
+        (Queue::options().capacity(9), "must be a power of two"),
+    ] {
+        let error = import(&options, &narrow, &stream).unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+        assert!(!narrow.exists());
+    }
+    let lossy = Queue::options().when_full(FullPolicy::DropOldest);
+    let error = import(&lossy, &narrow, &stream).unwrap_err();
+    assert!(matches!(error, TransferError::Group(_)), "{error}");
+}
+
+#[test]
+fn a_queue_without_messages_or_groups_survives_too() {
+    let dir = directory(Backing::Tmpfs);
+    for (groups, messages) in [(true, 0), (false, 0), (false, 3), (false, 20), (true, 20)] {
+        let path = dir.path().join(format!("{groups} {messages}"));
+        let queue = options().default_group(groups).create(&path).unwrap();
+        let mut producer = queue.producer().unwrap();
+        let consumer = queue.consumer();
+        for number in 0..messages {
+            let sequence = producer.publish(&[number; 40]).unwrap();
+            if let Ok(consumer) = &consumer {
+                assert_eq!(consumer.recv().unwrap().sequence(), sequence);
+                consumer.recv().unwrap().ack().unwrap();
+            }
+        }
+        let copy = dir.path().join("import");
+        let done = import(&Queue::options(), &copy, &export(&path)).unwrap();
+        let kept = if groups {
+            0
+        } else {
+            u64::from(messages).min(15)
+        };
+        assert_eq!(done.messages, kept);
+        sound(&copy);
+        let copied = Queue::open(&copy).unwrap();
+        let sequence = copied.producer().unwrap().publish("next").unwrap();
+        assert_eq!(sequence, u64::from(messages));
+        let again = copied.replay(ReplayFrom::Oldest).unwrap();
+        let again = again.filter(|found| matches!(found, Replayed::Message(_)));
+        assert_eq!(again.count() as u64, (kept + 1).min(16));
+        sound(&copy);
+        std::fs::remove_file(&copy).unwrap();
+    }
+}
+
+#[test]
+fn any_damage_refuses_all_and_leaves_nothing() {
+    let (dir, path) = scene();
+    let stream = export(&path);
+    let copy = dir.path().join("import");
+    let mut bytes = stream.clone();
+    for at in 0..bytes.len() {
+        bytes[at] ^= 0x10;
+        let error = import(&Queue::options(), &copy, &bytes).unwrap_err();
+        let TransferError::Damaged { offset, .. } = error else {
+            panic!("byte {at}: {error}");
+        };
+        assert!(offset <= at as u64, "byte {at}: {error}");
+        bytes[at] = stream[at];
+    }
+    for length in 0..stream.len() {
+        let error = import(&Queue::options(), &copy, &stream[..length]).unwrap_err();
+        assert!(
+            matches!(error, TransferError::Damaged { .. }),
+            "{length}: {error}"
+        );
+    }
+    let longer = [&stream[..], b"more"].concat();
+    assert!(import(&Queue::options(), &copy, &longer).is_err());
+    let left = dir.path().read_dir().unwrap().count();
+    assert_eq!(left, 1, "only the queue itself");
+}
+
+#[test]
+fn what_is_not_damaged_can_be_had_and_the_rest_is_told() {
+    let (dir, path) = scene();
+    let stream = export(&path);
+    let copy = dir.path().join("import");
+    let mut bytes = stream.clone();
+    let mut made = 0;
+    for at in (16..stream.len()).step_by(7) {
+        bytes[at] ^= 0x10;
+        let done = Queue::options().import(&copy, &bytes[..], true, &mut |_, _| {});
+        bytes[at] = stream[at];
+        // Without the frame that describes the queue there is none.
+        let Ok(done) = done else {
+            assert!(at < 200, "byte {at}");
+            continue;
+        };
+        made += 1;
+        assert!(!done.skipped.is_empty(), "byte {at}");
+        let lost = 12 - done.messages;
+        assert!(lost <= 1 && done.groups >= 3, "byte {at}: {done:?}");
+        assert!(verify(&copy).unwrap().is_sound(), "byte {at}");
+        std::fs::remove_file(&copy).unwrap();
+    }
+    assert!(made > 100);
+}
+
+#[test]
+fn an_export_beside_those_who_work_lacks_nothing_that_is_not_settled() {
+    let _watchdog = watchdog("exporting a busy queue", 3 * MINUTE);
+    let dir = directory(Backing::Tmpfs);
+    let path = dir.path().join("queue");
+    let queue = options().capacity(64).create(&path).unwrap();
+    queue
+        .create_group("log", GroupOptions::exclusive())
+        .unwrap();
+    let stop = &AtomicBool::new(false);
+    let published = &AtomicU64::new(0);
+    // What was settled before an export began need not be in it.
+    let settled = &AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let mut producer = queue.producer().unwrap();
+        scope.spawn(move || {
+            while !stop.load(Ordering::SeqCst) {
+                let number = published.load(Ordering::SeqCst);
+                if let Ok(sequence) = producer.try_publish(&number.to_le_bytes().repeat(9)) {
+                    assert_eq!(sequence, number);
+                    published.store(number + 1, Ordering::SeqCst);
+                }
+            }
+        });
+        let worker = queue.clone();
+        scope.spawn(move || {
+            let shared = worker.consumer().unwrap();
+            let log = worker.group("log").unwrap().consumer().unwrap();
+            while !stop.load(Ordering::SeqCst) {
+                for delivery in shared.try_recv_batch(7).into_iter().flatten().flatten() {
+                    delivery.ack().unwrap();
+                }
+                if let Ok(delivery) = log.try_recv() {
+                    // Counted first: nothing says when an ack begins to hold.
+                    settled.store(delivery.sequence() + 1, Ordering::SeqCst);
+                    delivery.ack().unwrap();
+                }
+            }
+        });
+        for number in 0..60 {
+            let before = published.load(Ordering::SeqCst);
+            let stream = export(&path);
+            let gone = settled.load(Ordering::SeqCst);
+            let copy = dir.path().join(format!("import {number}"));
+            let done = import(&Queue::options(), &copy, &stream);
+            stop.store(done.is_err(), Ordering::SeqCst);
+            done.unwrap();
+            let found = verify(&copy).unwrap();
+            stop.store(!found.findings.is_empty(), Ordering::SeqCst);
+            assert_eq!(found.findings, []);
+            let copied = Queue::open(&copy).unwrap();
+            let log = copied.group("log").unwrap().consumer().unwrap();
+            let mut next = None;
+            let mut last = 0;
+            while let Ok(delivery) = log.try_recv() {
+                let sequence = delivery.sequence();
+                assert_eq!(delivery[..8], sequence.to_le_bytes());
+                assert!(next.is_none_or(|next| next == sequence) || sequence >= gone);
+                next = Some(sequence + 1);
+                last = sequence + 1;
+                delivery.ack().unwrap();
+            }
+            let lacks = last < before && gone < before;
+            stop.store(lacks, Ordering::SeqCst);
+            assert!(!lacks, "to {last}, not {before}; settled to {gone}");
+            std::fs::remove_file(&copy).unwrap();
+        }
+        stop.store(true, Ordering::SeqCst);
+    });
+}
+
+fn resize(options: &Options, path: &Path) -> Result<slipring::Resized, TransferError> {
+    options.resize(path, &mut |_, _| {})
+}
+
+#[test]
+fn a_resized_queue_has_all_it_had() {
+    let (dir, path) = scene();
+    let expected = contents(&path);
+    let (id, groups) = (Inspector::open(&path).unwrap().id(), settings(&path));
+    for (number, shape) in [
+        Queue::options().capacity(64),
+        Queue::options().slot_size(1024).arena_size(0),
+        Queue::options().capacity(16).max_participants(2),
+        Queue::options().slot_size(64).max_message(4000),
+        Queue::options(),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let done = resize(shape, &path).unwrap();
+        assert_eq!((done.messages, done.groups), (12, 4), "{number}");
+        sound(&path);
+        assert_eq!(contents(&path), expected, "{number}");
+        assert_eq!(settings(&path), groups, "{number}");
+        assert_eq!(Inspector::open(&path).unwrap().id(), id);
+    }
+    let whole = std::fs::read(&path).unwrap();
+    let error = resize(&Queue::options().capacity(8), &path).unwrap_err();
+    assert!(matches!(error, TransferError::DoesNotFit(_)), "{error}");
+    let users = Queue::open(&path).unwrap();
+    let error = resize(&Queue::options().capacity(32), &path).unwrap_err();
+    assert!(matches!(error, TransferError::InUse { .. }), "{error}");
+    drop(users);
+    // What was refused has changed nothing but who came and went.
+    assert_eq!(std::fs::read(&path).unwrap().len(), whole.len());
+    assert_eq!(contents(&path), expected);
+    let mut damaged = whole;
+    let slot = Inspector::open(&path).unwrap().geometry().slot(14).0;
+    damaged[usize::try_from(slot).unwrap()] = 0xff;
+    std::fs::write(&path, damaged).unwrap();
+    let error = resize(&Queue::options().capacity(32), &path).unwrap_err();
+    assert!(
+        matches!(error, TransferError::Unsound { offset } if offset == slot),
+        "{error}"
+    );
+    let names = dir.path().read_dir().unwrap().count();
+    assert_eq!(names, 2, "the queue, and the copy that was looked at");
+}
+
+#[test]
+#[ignore = "a child of other tests"]
+fn child() {
+    let Some((role, path)) = role() else { return };
+    assert_eq!(role, "resizes");
+    say("ready");
+    for capacity in [32, 64].into_iter().cycle() {
+        resize(&Queue::options().capacity(capacity), &path).unwrap();
+    }
+}
+
+#[test]
+fn who_dies_resizing_leaves_one_queue_or_the_other() {
+    let _watchdog = watchdog("resizes being killed", 3 * MINUTE);
+    let (dir, path) = scene();
+    let expected = contents(&path);
+    for round in 0..40_u64 {
+        let mut kid = spawn_child("resizes", &path, &[]);
+        assert_eq!(kid.next_line(), "ready");
+        std::thread::sleep(Duration::from_micros(round * 737 % 9000));
+        kid.kill();
+        // Dead where a sweep has something to do, or nowhere.
+        drop(Queue::open(&path).unwrap());
+        sound(&path);
+        assert_eq!(contents(&path), expected, "round {round}");
+    }
+    resize(&Queue::options().capacity(128), &path).unwrap();
+    assert_eq!(contents(&path), expected);
+    let names = dir.path().read_dir().unwrap();
+    let hidden = names.filter(|name| {
+        let name = name.as_ref().unwrap().file_name();
+        name.to_string_lossy().starts_with('.')
+    });
+    assert_eq!(hidden.count(), 0, "temporary files are cleared");
+}
+
+/// Whoever opened the old file and attaches late must not publish into it.
+#[test]
+fn nobody_publishes_into_a_file_that_has_been_replaced() {
+    let _watchdog = watchdog("publishing beside resizes", 2 * MINUTE);
+    let dir = directory(Backing::Tmpfs);
+    let path = dir.path().join("queue");
+    drop(options().capacity(1024).create(&path).unwrap());
+    let done = &AtomicBool::new(false);
+    let published = std::thread::scope(|scope| {
+        let resizer = path.clone();
+        scope.spawn(move || {
+            for capacity in [2048, 1024].into_iter().cycle() {
+                if done.load(Ordering::SeqCst) {
+                    break;
+                }
+                let _in_use = resize(&Queue::options().capacity(capacity), &resizer);
+            }
+        });
+        let mut published = 0;
+        while published < 200 {
+            // While it is resized nobody can attach.
+            if let Ok(queue) = Queue::open(&path) {
+                published += u64::from(queue.producer().unwrap().publish("m").is_ok());
+            }
+        }
+        done.store(true, Ordering::SeqCst);
+        published
+    });
+    let queue = Queue::open(&path).unwrap();
+    let consumer = queue.consumer().unwrap();
+    let mut found = 0;
+    while let Ok(delivery) = consumer.try_recv() {
+        delivery.ack().unwrap();
+        found += 1;
+    }
+    assert_eq!(found, published);
+}
