@@ -166,7 +166,11 @@ impl Inspector {
     /// A time, and the queue takes none of its messages.
     pub fn replay(&self, from: ReplayFrom) -> Result<Replay<'_>, NoTimestamps> {
         let timestamps = self.verified.timestamps;
-        Replay::new(&self.ring, timestamps, from, self.fork.is_child())
+        Replay::new(&self.ring, timestamps, from, self.fork)
+    }
+
+    pub(crate) fn is_forked(&self) -> bool {
+        self.fork.is_child()
     }
 
     pub(crate) fn ring(&self) -> &Ring {

@@ -201,6 +201,11 @@ impl Attachment {
         self.fork.is_child()
     }
 
+    /// Tells a forked child from this process.
+    pub fn fork(&self) -> ForkGuard {
+        self.fork
+    }
+
     /// The process id a participant gave, for messages to people.
     pub fn pid_of(&self, id: OwnerId) -> u64 {
         Self::pid_in(&self.ring, id)

@@ -124,8 +124,13 @@ impl Queue {
             Mem::map(new.file(), size, options.access()).map_err(io("mapping the file", size))?;
         let ring = initialised(mem, verified.geometry, options.wants_default_group());
         let file = new.publish()?;
-        Self::attach(ring, verified, Some(&path), Locks::File(file), options)
-            .map_err(|error| fail(error.into_kind(&verified)))
+        let queue = Self::attach(ring, verified, Some(&path), Locks::File(file), options)
+            .map_err(|error| fail(error.into_kind(&verified)))?;
+        // It had its name before we were attached: somebody may have resized it already.
+        if queue.attachment.is_replaced() {
+            return Self::open_with(&path, options);
+        }
+        Ok(queue)
     }
 
     pub(crate) fn open_with(path: &Path, options: &Options) -> Result<Self, OpenError> {
@@ -311,7 +316,8 @@ impl Queue {
     }
 
     /// Reads again what the ring still holds, from a sequence or a time on, without claiming it. Nobody is held back: what
-    /// no group keeps may be gone before it is read, and is then a [`Replayed::Gap`](crate::Replayed::Gap).
+    /// no group keeps may be gone before it is read, one that lies in the arena before its slot is used again, and is then a
+    /// [`Replayed::Gap`](crate::Replayed::Gap).
     ///
     /// By time, it begins at the first message published then or later. Several producers' times need not be in order, and
     /// those of a queue with coarse ones may be some ms early.
@@ -333,7 +339,7 @@ impl Queue {
     pub fn replay(&self, from: ReplayFrom) -> Result<Replay<'_>, NoTimestamps> {
         let attachment = &self.attachment;
         let timestamps = self.timestamps();
-        Replay::new(attachment.ring(), timestamps, from, attachment.is_forked())
+        Replay::new(attachment.ring(), timestamps, from, attachment.fork())
     }
 
     /// The queue's file, as it was called when it was opened; none for a queue in heap memory.

@@ -10,6 +10,7 @@ use crate::dead::DeadLetter;
 use crate::layout::SlotHeader;
 use crate::layout::header::Timestamps;
 use crate::ring::{Observed, Ring};
+use crate::sys::ForkGuard;
 
 /// Where to begin to read again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,7 +109,7 @@ impl std::error::Error for NoTimestamps {}
 pub struct Replay<'q> {
     ring: &'q Ring,
     /// In a forked child there is nothing.
-    gone: bool,
+    fork: ForkGuard,
     next: u64,
     /// Messages before this time are passed over, until one is not.
     since: Option<u64>,
@@ -119,10 +120,10 @@ impl<'q> Replay<'q> {
         ring: &'q Ring,
         timestamps: Timestamps,
         from: ReplayFrom,
-        gone: bool,
+        fork: ForkGuard,
     ) -> Result<Self, NoTimestamps> {
         let (next, since) = match from {
-            _ if gone => (0, None),
+            _ if fork.is_child() => (0, None),
             ReplayFrom::Sequence(sequence) => (sequence, None),
             ReplayFrom::Oldest => (oldest(ring), None),
             ReplayFrom::Time(_) if timestamps == Timestamps::Off => return Err(NoTimestamps),
@@ -130,7 +131,7 @@ impl<'q> Replay<'q> {
         };
         Ok(Self {
             ring,
-            gone,
+            fork,
             next,
             since,
         })
@@ -168,7 +169,7 @@ impl Iterator for Replay<'_> {
     type Item = Replayed;
 
     fn next(&mut self) -> Option<Replayed> {
-        if self.gone {
+        if self.fork.is_child() {
             return None;
         }
         loop {

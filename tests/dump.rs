@@ -128,7 +128,8 @@ fn of_a_truncated_file_there_is_what_is_left() {
         assert!(fields <= before, "{length}");
         before = fields;
     }
-    assert_eq!(before, 0);
+    std::fs::write(&path, "").unwrap();
+    assert_eq!(everything(&path), 0);
     let grown = [&whole[..], &[1; 5000]].concat();
     std::fs::write(&path, grown).unwrap();
     assert!(everything(&path) > 50);

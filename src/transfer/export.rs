@@ -42,7 +42,7 @@ impl Inspector {
     /// holds. Others may work on the queue meanwhile, and are not held back.
     ///
     /// # Errors
-    /// [`TransferError::Stream`]: what writing reports.
+    /// [`TransferError::Stream`]: what writing reports; `Forked`.
     ///
     /// # Examples
     /// ```
@@ -64,6 +64,9 @@ impl Inspector {
         to: impl Write,
         progress: Progress<'_>,
     ) -> Result<Exported, TransferError> {
+        if self.is_forked() {
+            return Err(TransferError::Forked);
+        }
         let end = self.tail();
         let ring = self.ring();
         let groups = GroupState::of_all(ring, end);

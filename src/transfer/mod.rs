@@ -15,7 +15,7 @@ mod state;
 use std::fmt;
 use std::io;
 
-use crate::error::{GeometryError, OpenError};
+use crate::error::{FORKED, GeometryError, OpenError};
 
 pub use export::Exported;
 pub use import::{Imported, Skipped};
@@ -57,6 +57,8 @@ pub enum TransferError {
         /// The first finding's place, in bytes from the start of the file.
         offset: u64,
     },
+    /// This process is a forked child of the one that opened the queue: open it anew.
+    Forked,
     /// A message cannot be read.
     Unreadable {
         /// Its sequence.
@@ -88,6 +90,7 @@ impl fmt::Display for TransferError {
                 f,
                 "damaged at offset {offset}: see what `verify` says; an export takes out what can be read"
             ),
+            Self::Forked => FORKED.fmt(f),
             Self::Unreadable { sequence } => write!(f, "message {sequence} cannot be read"),
         }
     }
