@@ -236,6 +236,59 @@ fn a_queue_without_messages_or_groups_survives_too() {
     }
 }
 
+fn number(bytes: &[u8], at: usize, size: usize) -> u64 {
+    let bytes = bytes[at..at + size].iter().rev();
+    bytes.fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// Read by `docs/format.md` alone.
+#[test]
+fn the_stream_is_as_its_page_says() {
+    let (_dir, path) = scene();
+    let stream = export(&path);
+    assert_eq!((&stream[..8], number(&stream, 8, 4)), (&b"SLIPEXPT"[..], 1));
+    assert_eq!(number(&stream, 12, 4), crc32c::crc32c(&stream[..12]).into());
+    let mut frames = Vec::new();
+    let mut at = 16;
+    while at < stream.len() {
+        let frame = &stream[at..];
+        assert_eq!(&frame[..4], b"slfr");
+        let length = usize::try_from(number(frame, 8, 8)).unwrap();
+        let body = &frame[20..20 + length];
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&frame[..16]), body);
+        assert_eq!(number(frame, 16, 4), crc.into());
+        frames.push((number(frame, 4, 4), body));
+        at += 20 + length;
+    }
+    let kinds: Vec<_> = frames.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds[..8], [1, 2, 3, 2, 3, 2, 3, 2]);
+    assert_eq!(kinds[8..], [[4; 12].as_slice(), &[5]].concat());
+    let queue = frames[0].1;
+    let id = Inspector::open(&path).unwrap().id();
+    assert_eq!((queue.len(), &queue[..16]), (88, &id[..]));
+    // Capacity, slot size, longest message, first and end.
+    let longs = [24, 32, 40, 56, 64].map(|at| number(queue, at, 8));
+    assert_eq!(longs, [16, 64, 300, 13, 25]);
+    let leases = frames[5].1;
+    let words = [0, 4, 8, 12, 16].map(|at| number(leases, at, 4));
+    assert_eq!(words, [2, 0, 9, 6, 0]);
+    assert_eq!((number(leases, 20, 8), number(leases, 28, 8)), (60_000, 13));
+    assert_eq!(&leases[84..], b"leases");
+    let marks = frames[2].1;
+    assert_eq!((number(marks, 0, 4), number(marks, 4, 8)), (0, 13));
+    // Delivered twice and given back.
+    assert_eq!(marks[12..14], [2, 2]);
+    let message = frames[8].1;
+    assert_eq!((number(message, 0, 8), number(message, 16, 4)), (13, 77));
+    assert_eq!((number(message, 20, 2), number(message, 22, 2)), (13, 0));
+    assert_eq!(message[24..], [13; 13 * 12]);
+    let end = frames.last().unwrap().1;
+    assert_eq!(
+        (number(end, 0, 8), number(end, 8, 8), end.len()),
+        (12, 4, 16)
+    );
+}
+
 #[test]
 fn any_damage_refuses_all_and_leaves_nothing() {
     let (dir, path) = scene();

@@ -16,6 +16,7 @@ mod output;
 mod record;
 #[expect(unsafe_code, reason = "installs signal handlers")]
 mod signals;
+mod stream;
 mod table;
 mod template;
 mod units;
@@ -50,9 +51,9 @@ fn run(command: Command) -> anyhow::Result<Code> {
         Command::Verify(args) => cmd::verify::run(&args),
         Command::Repair(args) => cmd::repair::run(&args),
         Command::Dump(args) => cmd::dump::run(&args),
-        Command::Export(args) => cmd::transfer::export(&args),
-        Command::Import(args) => cmd::transfer::import(&args),
-        Command::Resize(args) => cmd::transfer::resize(&args),
+        Command::Export(args) => cmd::export::run(&args),
+        Command::Import(args) => cmd::import::run(&args),
+        Command::Resize(args) => cmd::resize::run(&args),
         Command::Rm(args) => cmd::rm::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
         Command::Completions(args) => cmd::completions::run(&args),

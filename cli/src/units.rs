@@ -41,6 +41,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// Reads an instant: RFC 3339, such as `2026-01-31T12:00:00Z`, or a duration with its unit, which is so long ago: `5m`.
 pub fn parse_instant(text: &str) -> Result<SystemTime, String> {
+    if let Some(time) = parse_rfc3339(text) {
+        return Ok(time);
+    }
     let ago = text.strip_suffix("ago").unwrap_or(text).trim_end();
     if ago.ends_with(|c: char| c.is_ascii_lowercase()) {
         let ago = parse_duration(ago)?;
@@ -48,9 +51,9 @@ pub fn parse_instant(text: &str) -> Result<SystemTime, String> {
             .checked_sub(ago)
             .ok_or_else(|| format!("{text:?} is before all times"));
     }
-    parse_rfc3339(text).ok_or_else(|| {
-        format!("{text:?} is no time: write 2026-01-31T12:00:00Z, or 5m for 5 min ago")
-    })
+    Err(format!(
+        "{text:?} is no time: write 2026-01-31T12:00:00Z, or 5m for 5 min ago"
+    ))
 }
 
 fn parse_rfc3339(text: &str) -> Option<SystemTime> {

@@ -68,6 +68,50 @@ fn a_file_that_nobody_can_open_is_shown_all_the_same() {
 }
 
 #[test]
+fn an_export_goes_through_a_pipe_and_a_damaged_one_is_refused() {
+    let sandbox = Sandbox::with_queue(&["--capacity", "8"]);
+    sandbox.ok(["publish", "q", "a", "b", "c"]);
+    let stream = sandbox.run(["export", "q"]);
+    assert_eq!(stream.code(), 0);
+    let done = sandbox.run_with_input(["import", "-", "copy", "--json"], &stream.stdout);
+    assert_eq!(done.code(), 0, "{done:?}");
+    assert_eq!(done.json()["messages"], 3);
+    assert_eq!(sandbox.ok(["consume", "copy", "--drain"]), "a\nb\nc\n");
+    let mut damaged = stream.stdout.clone();
+    let last = damaged.len() - 40;
+    damaged[last] ^= 1;
+    let done = sandbox.run_with_input(["import", "-", "half"], &damaged);
+    done.failed(6, "damaged export: a frame's checksum at byte ");
+    sandbox.run(["info", "half"]).failed(3, "no such queue");
+    let done = sandbox.run_with_input(["import", "-", "half", "--keep-going"], &damaged);
+    done.failed(6, "passed over");
+    assert_eq!(sandbox.ok(["consume", "half", "--drain"]), "a\nb\n");
+    sandbox.run(["import", "none", "x"]).failed(1, "none");
+    sandbox.run(["export", "none"]).failed(3, "no such queue");
+}
+
+#[test]
+fn a_queue_in_use_is_not_resized() {
+    let sandbox = Sandbox::with_queue(&["--capacity", "8"]);
+    sandbox.ok(["publish", "q", "a", "b"]);
+    let consumer = sandbox.spawn(["consume", "q", "--exec", HANG]);
+    assert_eq!(consumer.line(), "started");
+    sandbox
+        .run(["resize", "q", "--capacity", "64"])
+        .failed(1, "is attached");
+    std::fs::write(sandbox.path("go"), "").unwrap();
+    consumer.signal(Signal::SIGTERM);
+    consumer.wait();
+    let done = sandbox.run(["resize", "q", "--capacity", "64", "--json"]);
+    assert_eq!(done.code(), 0, "{done:?}");
+    assert_eq!(done.json()["after"]["capacity"], 64);
+    assert_eq!(sandbox.info()["geometry"]["capacity"], 64);
+    sandbox
+        .run(["resize", "q", "--capacity", "9"])
+        .failed(1, "must be a power of two");
+}
+
+#[test]
 fn what_the_dead_leave_is_told_before_it_is_cleared_up() {
     let sandbox = Sandbox::with_queue(&[]);
     sandbox.ok(["publish", "q", "a"]);
