@@ -289,6 +289,27 @@ fn the_stream_is_as_its_page_says() {
     );
 }
 
+/// Well sealed, and nonsense: sequences further apart than words can tell, a policy that there is not.
+#[test]
+fn an_export_that_no_queue_has_written_is_refused() {
+    let (dir, path) = scene();
+    let good = export(&path);
+    let copy = dir.path().join("import");
+    let body = 36..36 + 88;
+    for (field, value) in [(56, 26), (64, 1 << 53), (64, u64::MAX), (64, 12), (80, 9)] {
+        let mut bytes = good.clone();
+        let at = body.start + field;
+        bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[16..32]);
+        let crc = crc32c::crc32c_append(crc, &bytes[body.clone()]);
+        bytes[32..36].copy_from_slice(&crc.to_le_bytes());
+        let error = import(&Queue::options(), &copy, &bytes).unwrap_err();
+        let refused = matches!(error, TransferError::Damaged { offset: 16, .. });
+        assert!(refused, "{field}: {error}");
+        assert!(!copy.exists());
+    }
+}
+
 #[test]
 fn any_damage_refuses_all_and_leaves_nothing() {
     let (dir, path) = scene();

@@ -4,6 +4,7 @@ use serde::Serialize;
 use slipring::{Finding, Severity, Verification};
 
 use crate::exit::Code;
+use crate::units;
 
 /// A finding, as JSON.
 #[derive(Serialize)]
@@ -42,8 +43,9 @@ pub fn summary(found: &Verification) -> String {
         1 => "1 process attached".to_owned(),
         many => format!("{many} processes attached"),
     };
+    let messages = units::counted(found.messages, "message");
     let verdict = if found.is_sound() { "sound" } else { "damaged" };
-    let mut line = format!("{verdict}: {} messages, {users}", found.messages);
+    let mut line = format!("{verdict}: {messages}, {users}");
     for (severity, what) in [
         (Severity::Damage, "damaged"),
         (Severity::Unsure, "unsure while it is in use"),

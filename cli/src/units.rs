@@ -161,6 +161,12 @@ pub fn count(number: u64) -> String {
     grouped
 }
 
+/// So many of what this is the name of one of.
+pub fn counted(number: u64, one: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {one}{plural}", count(number))
+}
+
 /// A duration in the unit that suits it.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
@@ -296,6 +302,8 @@ mod tests {
         assert_eq!(size(1536), "1.5 KiB");
         assert_eq!(size(5 << 20), "5 MiB");
         assert_eq!(count(7), "7");
+        assert_eq!(counted(1, "group"), "1 group");
+        assert_eq!(counted(1000, "group"), "1_000 groups");
         assert_eq!(count(123_456), "123_456");
         assert_eq!(count(1_234_567), "1_234_567");
         assert_eq!(duration(Duration::from_nanos(999)), "999 ns");

@@ -13,7 +13,9 @@ use super::records::{
 };
 use super::state::GroupState;
 use super::{Progress, TransferError};
+use crate::dead::DeadLetter;
 use crate::inspect::Inspector;
+use crate::layout::SlotHeader;
 use crate::replay::oldest;
 use crate::ring::{Observed, Ring};
 
@@ -129,6 +131,12 @@ impl<W: Write> Writer<W> {
         payload: &mut Vec<u8>,
     ) -> Result<(), TransferError> {
         match ring.observe(sequence, payload) {
+            Observed::Message(header)
+                if header.flags & SlotHeader::DEAD_LETTER != 0
+                    && DeadLetter::split(payload).is_none() =>
+            {
+                self.exported.damaged.push(sequence);
+            }
             Observed::Message(header) => {
                 self.frame(MESSAGE, [&message_to_bytes(sequence, &header), payload])?;
                 self.exported.messages += 1;

@@ -277,7 +277,8 @@ impl<'a> Fields<'a> {
         Ok(text.to_owned())
     }
 
-    pub(super) fn rest(self) -> &'a [u8] {
+    /// What has not been taken.
+    pub(super) fn rest(&self) -> &'a [u8] {
         self.rest
     }
 

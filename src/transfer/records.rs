@@ -3,9 +3,10 @@
 use super::TransferError;
 use super::frames::{Fields, Frame};
 use super::state::{Fate, GroupState, Mark};
+use crate::dead::DeadLetter;
 use crate::layout::geometry::Shape;
 use crate::layout::header::{FullPolicy, Timestamps, Verified};
-use crate::layout::{DEAD_QUEUE_MAX, NAME_MAX, NOTE_MAX, SlotHeader};
+use crate::layout::{CAPACITY_MAX, DEAD_QUEUE_MAX, NAME_MAX, NOTE_MAX, SlotHeader};
 use crate::ring::{Cause, Terms};
 
 /// The kinds of frames, in the order in which they come.
@@ -108,8 +109,10 @@ impl QueueRecord {
             FullPolicy::from_bits(policy).ok_or_else(|| wrong("the full policy", policy))?;
         let timestamps =
             Timestamps::from_bits(times).ok_or_else(|| wrong("the timestamps", times))?;
-        if first > end || end > u64::MAX >> 2 {
-            let expected = "the first sequence at most, and below 2^62";
+        // A ring holds no more; laps further apart than words can tell would follow from it.
+        let span = end.checked_sub(first).filter(|&span| span <= CAPACITY_MAX);
+        if span.is_none() || end > u64::MAX >> 2 {
+            let expected = "at most 2^30 above the first sequence, and below 2^62";
             return Err(fields.wrong("the end of the sequences", end, expected));
         }
         Ok(Self {
@@ -273,6 +276,11 @@ pub(super) fn read_message(frame: &Frame) -> Result<(u64, SlotHeader, &[u8]), Tr
     let flags: u16 = fields.small()?;
     if flags & !SlotHeader::DEAD_LETTER != 0 {
         return Err(fields.wrong("a message's flags", flags.into(), "0 or 2"));
+    }
+    let is_letter = flags & SlotHeader::DEAD_LETTER != 0;
+    if is_letter && DeadLetter::split(fields.rest()).is_none() {
+        let found = fields.rest().len() as u64;
+        return Err(fields.wrong("a dead letter", found, "one that says where it comes from"));
     }
     let payload = fields.rest();
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);

@@ -82,6 +82,7 @@ pub(super) fn check(examiner: &mut Examiner<'_>) {
         if let Some(facts) = Facts::of(examiner.file, id) {
             check_settings(examiner, facts);
             examiner.stays(|file| positions(file, facts));
+            examiner.stays(|file| empty_hint(file, facts));
             examiner.stays(|file| active(file, facts));
             examiner.stays(|file| members(file, facts));
             check_claims(examiner, facts);
@@ -425,6 +426,23 @@ fn reused(file: Whole<'_>, facts: Facts, index: u64) -> Option<Finding> {
     (facts.claim(file, index) == claim && facts.stands(file)).then_some(finding)
 }
 
+fn empty_hint(file: Whole<'_>, facts: Facts) -> Option<Finding> {
+    let hint = ReadyHint(facts.word(file, group::READY));
+    let wrong = !hint.is_some() && hint.sequence(0) != 0 && facts.stands(file);
+    wrong.then(|| {
+        let at = file.geometry.group(facts.id).plus(group::READY);
+        let found = format!("{:#018x}", hint.0);
+        let expected = "a sequence of 0 with nothing given back";
+        damage(
+            about(facts.id, "ready"),
+            at,
+            found,
+            expected,
+            "none: nobody reads it",
+        )
+    })
+}
+
 /// I6: what was given back does not lie below the ready hint.
 fn unhinted(file: Whole<'_>, facts: Facts, index: u64, between_steps: Severity) -> Option<Finding> {
     let slot = file.slot(index);
@@ -436,15 +454,7 @@ fn unhinted(file: Whole<'_>, facts: Facts, index: u64, between_steps: Severity) 
     let late = "it is found only by a consumer that has waited in vain";
     let sequence = claimed_at(file.geometry, index, claim, slot)?;
     let given_back = matches!(claim.state(), Some(ClaimState::Ready | ClaimState::Again));
-    let finding = if !hint.is_some() && hint.sequence(0) != 0 {
-        damage(
-            about(facts.id, "ready"),
-            at,
-            format!("{:#x}", hint.0),
-            "0 with nothing given back",
-            "none",
-        )
-    } else if given_back && !(hint.is_some() && hint.sequence(floor) <= sequence) {
+    let finding = if given_back && !(hint.is_some() && hint.sequence(floor) <= sequence) {
         let expected = format!("at most {sequence}, which was given back");
         damage(about(facts.id, "ready"), at, found, expected, late).called(between_steps)
     } else {

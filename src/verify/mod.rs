@@ -126,8 +126,22 @@ impl Verification {
 /// ```
 pub fn verify(path: impl AsRef<Path>) -> Result<Verification, OpenError> {
     let examined = Examined::open(path.as_ref())?;
+    let mut found = go_through(&examined);
+    let is_alive = |(_, standing)| standing == Standing::Alive;
+    let somebody_came = || {
+        let whole = examined.whole();
+        whole.is_some_and(|whole| whole.standings().any(is_alive))
+    };
+    // Looked at as if nobody were there; who has come since may be in the middle of something.
+    if found.online == 0 && !found.is_sound() && somebody_came() {
+        found = go_through(&examined);
+    }
+    Ok(found)
+}
+
+fn go_through(examined: &Examined) -> Verification {
     let mut found = Verification::default();
-    found.findings.extend(header::check(&examined));
+    found.findings.extend(header::check(examined));
     if let Some(whole) = examined.whole() {
         let mut examiner = Examiner::new(whole, found);
         header::check_unused(&mut examiner);
@@ -137,7 +151,7 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Verification, OpenError> {
         found = examiner.verification;
     }
     found.findings.sort_by_key(|finding| finding.offset);
-    Ok(found)
+    found
 }
 
 /// How long to wait before each of the looks that follow a first suspicion, beside live processes.

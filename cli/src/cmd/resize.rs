@@ -74,9 +74,9 @@ pub fn run(args: &Args) -> anyhow::Result<Code> {
         })?;
     } else {
         output.line(format_args!(
-            "{} messages and {} groups moved from a capacity of {} to {}, {}",
-            resized.messages,
-            resized.groups,
+            "{} and {} moved from a capacity of {} to {}, {}",
+            units::counted(resized.messages, "message"),
+            units::counted(resized.groups, "group"),
             resized.before.capacity(),
             resized.after.capacity(),
             units::size(resized.after.file_size()),

@@ -119,7 +119,7 @@ fn what_the_dead_leave_is_told_before_it_is_cleared_up() {
     assert_eq!(consumer.line(), "started");
     assert_eq!(
         sandbox.ok(["verify", "q"]),
-        "sound: 1 messages, 1 process attached\n"
+        "sound: 1 message, 1 process attached\n"
     );
     consumer.signal(Signal::SIGKILL);
     // Its command lives on, and holds its output open.
@@ -144,7 +144,7 @@ fn what_the_dead_leave_is_told_before_it_is_cleared_up() {
     assert_eq!(sandbox.group()["ready"], 1);
     let told = sandbox.ok(["repair", "q"]);
     assert!(
-        told.starts_with("nothing to clear up\nsound: 1 messages"),
+        told.starts_with("nothing to clear up\nsound: 1 message"),
         "{told}"
     );
 }
