@@ -526,27 +526,34 @@ fn nobody_publishes_into_a_file_that_has_been_replaced() {
     let _watchdog = watchdog("publishing beside resizes", 2 * MINUTE);
     let dir = directory(Backing::Tmpfs);
     let path = dir.path().join("queue");
-    drop(options().capacity(1024).create(&path).unwrap());
-    let done = &AtomicBool::new(false);
-    let published = std::thread::scope(|scope| {
+    drop(options().capacity(8192).create(&path).unwrap());
+    let resized = &AtomicU64::new(0);
+    let published = &AtomicU64::new(0);
+    let done = || resized.load(Ordering::SeqCst) >= 150 || published.load(Ordering::SeqCst) > 8000;
+    std::thread::scope(|scope| {
         let resizer = path.clone();
         scope.spawn(move || {
-            for capacity in [2048, 1024].into_iter().cycle() {
-                if done.load(Ordering::SeqCst) {
+            for capacity in [16_384, 8192].into_iter().cycle() {
+                if done() {
                     break;
                 }
-                let _in_use = resize(&Queue::options().capacity(capacity), &resizer);
+                let tried = resize(&Queue::options().capacity(capacity), &resizer);
+                resized.fetch_add(u64::from(tried.is_ok()), Ordering::SeqCst);
             }
         });
-        let mut published = 0;
-        while published < 200 {
-            // While it is resized nobody can attach.
-            if let Ok(queue) = Queue::open(&path) {
-                published += u64::from(queue.producer().unwrap().publish("m").is_ok());
-            }
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done() {
+                    // While it is resized nobody can attach, and the other way round.
+                    if let Ok(queue) = Queue::open(&path) {
+                        let sent = queue.producer().unwrap().publish("m");
+                        published.fetch_add(u64::from(sent.is_ok()), Ordering::SeqCst);
+                        drop(queue);
+                        std::thread::sleep(Duration::from_micros(500));
+                    }
+                }
+            });
         }
-        done.store(true, Ordering::SeqCst);
-        published
     });
     let queue = Queue::open(&path).unwrap();
     let consumer = queue.consumer().unwrap();
@@ -555,5 +562,6 @@ fn nobody_publishes_into_a_file_that_has_been_replaced() {
         delivery.ack().unwrap();
         found += 1;
     }
-    assert_eq!(found, published);
+    println!("{} resizes", resized.load(Ordering::SeqCst));
+    assert_eq!(found, published.load(Ordering::SeqCst));
 }
