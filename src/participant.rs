@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::file;
 use crate::layout::geometry::{control, participant};
 use crate::layout::header::Verified;
 use crate::layout::{EntryState, GroupId, NAME_MAX, OwnedWord, OwnerId};
@@ -180,6 +181,14 @@ impl Attachment {
         self.path.as_deref()
     }
 
+    /// Whether another file has taken the place of its own. Attached before that, nobody would have been let do it.
+    pub fn is_replaced(&self) -> bool {
+        match (&self.locks, self.path()) {
+            (Locks::File(file), Some(path)) => file::is_replaced(file, path),
+            _ => false,
+        }
+    }
+
     /// This participant.
     #[inline]
     pub fn me(&self) -> OwnerId {
@@ -192,11 +201,20 @@ impl Attachment {
         self.fork.is_child()
     }
 
+    /// Tells a forked child from this process.
+    pub fn fork(&self) -> ForkGuard {
+        self.fork
+    }
+
     /// The process id a participant gave, for messages to people.
     pub fn pid_of(&self, id: OwnerId) -> u64 {
+        Self::pid_in(&self.ring, id)
+    }
+
+    /// The same, of a queue that is not attached to.
+    pub fn pid_in(ring: &Ring, id: OwnerId) -> u64 {
         // ORDERING: Relaxed; for people to read only.
-        self.ring
-            .participant_word(id, participant::PID)
+        ring.participant_word(id, participant::PID)
             .load(Ordering::Relaxed)
     }
 
@@ -409,6 +427,21 @@ fn sweep_if_dead(ring: &Ring, locks: &Locks, id: OwnerId) -> Swept {
 /// Whether a participant's lock is held. One's own does not show.
 pub fn is_alive(locks: &Locks, id: OwnerId) -> bool {
     locks.is_held(LOCK_BASE + u64::from(id.0))
+}
+
+/// Takes the locks of all participants and of whoever makes a group, so that nobody can attach until they are let go.
+///
+/// # Errors
+/// A participant that is attached, or the system's.
+pub fn lock_everybody_out(ring: &Ring, locks: &Locks) -> io::Result<Result<(), OwnerId>> {
+    for id in ring.geometry().participant_ids() {
+        let locked = locks.try_lock(LOCK_BASE + u64::from(id.0))?;
+        if !locked || ring.participant_state(id).entry_state() != Some(EntryState::Free) {
+            return Ok(Err(id));
+        }
+    }
+    let alone = locks.try_lock(ADMIN_LOCK)?;
+    Ok(alone.then_some(()).ok_or(OwnerId(0)))
 }
 
 /// Wakes through the kernel.

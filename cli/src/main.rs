@@ -10,11 +10,13 @@ mod cmd;
 mod dead_letter;
 mod demo;
 mod exit;
+mod finding;
 mod input;
 mod output;
 mod record;
 #[expect(unsafe_code, reason = "installs signal handlers")]
 mod signals;
+mod stream;
 mod table;
 mod template;
 mod units;
@@ -46,6 +48,12 @@ fn run(command: Command) -> anyhow::Result<Code> {
         Command::Group(args) => cmd::group::run(&args),
         Command::Dead(args) => cmd::dead::run(&args),
         Command::Sweep(args) => cmd::sweep::run(&args),
+        Command::Verify(args) => cmd::verify::run(&args),
+        Command::Repair(args) => cmd::repair::run(&args),
+        Command::Dump(args) => cmd::dump::run(&args),
+        Command::Export(args) => cmd::export::run(&args),
+        Command::Import(args) => cmd::import::run(&args),
+        Command::Resize(args) => cmd::resize::run(&args),
         Command::Rm(args) => cmd::rm::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
         Command::Completions(args) => cmd::completions::run(&args),

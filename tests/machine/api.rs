@@ -19,7 +19,7 @@ const FILES: [&str; 11] = [
     "reservation",
 ];
 
-const NOT_IN_THE_MACHINE: [(&str, &str); 13] = [
+const NOT_IN_THE_MACHINE: [(&str, &str); 15] = [
     (
         "Delivery::value",
         "a way to read the payload, tests/behaviour.rs",
@@ -36,6 +36,10 @@ const NOT_IN_THE_MACHINE: [(&str, &str); 13] = [
     ("Inspector::full_policy", "does not change, tests/open.rs"),
     ("Inspector::geometry", "does not change, tests/format_doc"),
     (
+        "Inspector::replay",
+        "reads what peek does, in order, tests/replay.rs",
+    ),
+    (
         "Options::file_mode",
         "concerns the file's permissions, tests/open.rs",
     ),
@@ -50,6 +54,7 @@ const NOT_IN_THE_MACHINE: [(&str, &str); 13] = [
     ),
     ("Queue::full_policy", "does not change, tests/open.rs"),
     ("Queue::open_or_create", "as that of its options"),
+    ("Queue::replay", "as that of an inspector, tests/replay.rs"),
     ("Queue::unlink", "ends the file, tests/open.rs"),
 ];
 

@@ -2,7 +2,7 @@
 
 use crate::support::Sandbox;
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 18] = [
     "create",
     "publish",
     "consume",
@@ -11,6 +11,12 @@ const COMMANDS: [&str; 12] = [
     "group",
     "dead",
     "sweep",
+    "verify",
+    "repair",
+    "dump",
+    "export",
+    "import",
+    "resize",
     "rm",
     "demo",
     "completions",

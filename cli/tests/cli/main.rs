@@ -11,6 +11,7 @@
 
 mod support;
 
+mod check;
 mod consume;
 mod dead;
 mod demo;
