@@ -271,12 +271,13 @@ fn segment_bump(file: Whole<'_>, number: u64) -> Option<Finding> {
     })
 }
 
-/// I8, seen from the segment: no message lies in it that nobody has reserved.
+/// I8, seen from the segment: no message lies in it that nobody has reserved. A sole producer reserves nothing, and says
+/// what it will use before it commits.
 fn segment_use(file: Whole<'_>, number: u64) -> Option<Finding> {
     let at = file.geometry.segment(number).plus(segment::USED_UNTIL);
     let until = file.word(at);
-    (until != 0 && !file.is_behind_tail(until)).then(|| {
-        let expected = "0, or at most one past the highest sequence taken";
+    (until != 0 && !file.is_behind_tail(until - 1)).then(|| {
+        let expected = "0, or at most two past the highest sequence taken";
         let what = format!("used_until of segment {number}");
         let consequence = "it is not emptied before the queue gets there";
         damage(what, at, until, expected, consequence)
