@@ -39,6 +39,7 @@ pub enum Command {
     Sweep(cmd::sweep::Args),
     Rm(cmd::rm::Args),
     Demo(cmd::demo::Args),
+    Bench(Box<cmd::bench::Args>),
     Completions(cmd::completions::Args),
     Man(cmd::man::Args),
 }
