@@ -17,7 +17,7 @@ const TRIPS: u64 = 20_000;
 const WARM_UP: u64 = 2_000;
 /// How long the bare ring runs, each way.
 const RING_BYTES: u64 = 64 << 20;
-const RING_MESSAGES: (u64, u64) = (64, 200_000);
+const RING_MESSAGES: (u64, u64) = (64, 500_000);
 /// Of the batched ring.
 pub const BATCH: u64 = 32;
 /// Bytes that are copied in all.
@@ -83,13 +83,14 @@ fn hop_and_ring(job: &Job, leads: bool) -> anyhow::Result<Outcome> {
 
 /// Half round trips of a line.
 fn lead_hops(shared: &Shared, trips: u64, cost: f64) -> anyhow::Result<Vec<(u64, u64)>> {
+    let warm_up = WARM_UP.min(trips);
     let mut latencies = new_histogram()?;
     let mut start = now_ns();
-    for trip in 1..=WARM_UP + trips {
+    for trip in 1..=warm_up + trips {
         shared.word(Word::There).store(trip, Ordering::Release);
         shared.wait_for(Word::Back, trip);
         let end = now_ns();
-        if trip > WARM_UP {
+        if trip > warm_up {
             let half = ((end - start) as f64 - cost) / 2.0;
             latencies.saturating_record(whole(half).max(1));
         }
@@ -99,7 +100,7 @@ fn lead_hops(shared: &Shared, trips: u64, cost: f64) -> anyhow::Result<Vec<(u64,
 }
 
 fn follow_hops(shared: &Shared, trips: u64) {
-    for trip in 1..=WARM_UP + trips {
+    for trip in 1..=WARM_UP.min(trips) + trips {
         shared.wait_for(Word::There, trip);
         shared.word(Word::Back).store(trip, Ordering::Release);
     }
@@ -224,10 +225,10 @@ fn wake(job: &Job, leads: bool) -> anyhow::Result<Outcome> {
 pub const SMALL: usize = 64;
 const _: () = assert!(SMALL as u64 >= message::MIN_STAMPED);
 
-/// How many slots of this size the bare ring has at most: what fits a second-level cache.
+/// How many slots of this size the bare ring has at most: as many as fit a second-level cache, where it is fastest.
 pub fn ring_capacity(size: usize, capacity: u64) -> u64 {
-    const CACHE: u64 = 4 << 20;
-    capacity.min(CACHE / (size as u64 + 64)).max(4)
+    const CACHE: u64 = 1 << 20;
+    capacity.min(CACHE / size as u64).max(4)
 }
 
 /// Longer than any pair needs.

@@ -155,7 +155,7 @@ impl Column {
     }
 
     fn title(&self) -> String {
-        let size = units::size(self.size);
+        let size = units::size(self.size).replace("bytes", "B");
         if self.measured == "round-trip" {
             return format!("RTT/2 {size}: p50, p99");
         }

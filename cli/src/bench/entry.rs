@@ -111,7 +111,7 @@ impl Entry {
             self.ratio_low = Some(ratio.low);
             self.ratio_high = Some(ratio.high);
         }
-        self.ratio_p99 = median(|sample| sample.ratio_p99);
+        self.ratio_p99 = median(|sample| sample.ratio_p99).filter(|_| self.killed.is_none());
         let limits = || samples.iter().filter_map(|sample| sample.limit);
         if let Some(Limit { name, unit, .. }) = limits().next() {
             self.limit = Some(name);
@@ -135,7 +135,9 @@ impl Entry {
         let Some(p50) = at(0.5) else {
             return Ok(());
         };
-        let median = |quantile| at(quantile).map(|spread| spread.median);
+        // A death is one value a round, which has no percentiles.
+        let single = self.killed.is_some();
+        let median = |quantile| at(quantile).filter(|_| !single).map(|spread| spread.median);
         self.p50_ns = Some(p50.median);
         self.p50_ns_low = Some(p50.low);
         self.p50_ns_high = Some(p50.high);
@@ -159,6 +161,9 @@ impl Entry {
         let mut parts = Vec::new();
         if self.queue != "slipring" {
             parts.push(self.queue.clone());
+        }
+        if self.measured != self.workload {
+            parts.push(self.measured.clone());
         }
         parts.push(self.shape());
         if self.batch > 1 {

@@ -149,7 +149,7 @@ fn against_size(entries: &[Entry]) -> Option<Plot> {
         .iter()
         .filter(|entry| wanted.contains(&entry.workload.as_str()) && is_one_to_one(entry));
     let all = grouped(measured.filter_map(|entry| {
-        let name = format!("{} {}", entry.measured, entry.label());
+        let name = format!("{} {}", entry.workload, entry.label());
         Some((name, entry.size as f64, entry.msgs_per_s?))
     }));
     let x = Axis {

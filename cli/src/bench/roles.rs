@@ -161,15 +161,14 @@ impl Sender<'_> {
     }
 
     fn rarely(&mut self, idle_ns: u64, pause_ns: u64) -> anyhow::Result<()> {
+        std::thread::sleep(Duration::from_nanos(idle_ns));
         let end = End::of(self.load);
-        let mut pause = Duration::from_nanos(idle_ns);
         loop {
-            std::thread::sleep(pause);
             self.send(Some(now_ns()))?;
-            pause = Duration::from_nanos(pause_ns);
             if end.is_reached(self.sent) {
                 return Ok(());
             }
+            std::thread::sleep(Duration::from_nanos(pause_ns));
         }
     }
 

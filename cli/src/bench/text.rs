@@ -17,11 +17,33 @@ pub fn time(ns: f64) -> String {
 
 /// `12.3 M/s`.
 pub fn rate(per_second: f64) -> String {
+    let (unit, name) = rate_unit(per_second);
+    format!("{:.2} {name}", per_second / unit)
+}
+
+fn rate_unit(per_second: f64) -> (f64, &'static str) {
     match per_second {
-        rate if rate >= 1e6 => format!("{:.2} M/s", rate / 1e6),
-        rate if rate >= 1e3 => format!("{:.1} k/s", rate / 1e3),
-        rate => format!("{rate:.1} /s"),
+        rate if rate >= 1e6 => (1e6, "M/s"),
+        rate if rate >= 1e3 => (1e3, "k/s"),
+        _ => (1.0, "/s"),
     }
+}
+
+fn time_unit(ns: f64) -> (f64, &'static str) {
+    match ns {
+        ns if ns >= 1e6 => (1e6, "ms"),
+        ns if ns >= 1e3 => (1e3, "us"),
+        _ => (1.0, "ns"),
+    }
+}
+
+/// All three in the unit that suits the first.
+fn spread(unit: (f64, &str), median: f64, low: Option<f64>, high: Option<f64>) -> String {
+    let (unit, name) = unit;
+    let digits = if name == "ns" { 0 } else { 2 };
+    let [low, high] = [low, high].map(|value| value.unwrap_or(median) / unit);
+    let median = median / unit;
+    format!("{median:.digits$} ({low:.digits$} to {high:.digits$}) {name}")
 }
 
 fn shown(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
@@ -39,19 +61,28 @@ fn result(entry: &Entry) -> String {
     if let (Some(publish), Some(receive)) = (entry.publish_ns, entry.receive_ns) {
         return format!("publish {publish:.1} ns, receive and ack {receive:.1} ns");
     }
-    let (median, low, high, show): (_, _, _, fn(f64) -> String) = if entry.msgs_per_s.is_some() {
-        let (low, high) = (entry.msgs_per_s_low, entry.msgs_per_s_high);
-        (entry.msgs_per_s, low, high, rate)
-    } else {
-        (entry.p50_ns, entry.p50_ns_low, entry.p50_ns_high, time)
-    };
-    let spread = format!("({} to {})", shown(low, show), shown(high, show));
-    format!("{} {spread}", shown(median, show))
+    match (entry.msgs_per_s, entry.bytes_per_s, entry.p50_ns) {
+        (_, Some(bytes), _) if entry.measured.starts_with("copy") => {
+            let [low, high] = [entry.msgs_per_s_low, entry.msgs_per_s_high]
+                .map(|value| value.map(|value| value * entry.size as f64));
+            spread((1e9, "GB/s"), bytes, low, high)
+        }
+        (Some(rate), _, _) => {
+            let (low, high) = (entry.msgs_per_s_low, entry.msgs_per_s_high);
+            spread(rate_unit(rate), rate, low, high)
+        }
+        (None, _, Some(p50)) => spread(time_unit(p50), p50, entry.p50_ns_low, entry.p50_ns_high),
+        _ => String::new(),
+    }
 }
 
 fn notes(entry: &Entry) -> String {
     let mut notes = Vec::new();
-    if let Some(bytes) = entry.bytes_per_s.filter(|_| entry.size >= 1024) {
+    let is_limit = entry.workload == "limit";
+    if let Some(bytes) = entry
+        .bytes_per_s
+        .filter(|_| entry.size >= 1024 && !is_limit)
+    {
         notes.push(format!("{:.2} GB/s", bytes / 1e9));
     }
     if let Some(fairness) = entry.fairness {
@@ -92,7 +123,9 @@ pub fn table(entries: &[Entry]) -> String {
     let mut table = Table::of(entries)
         .left("workload", |entry| entry.workload.clone())
         .left("who", Entry::label)
-        .right("size", |entry| units::size(entry.size));
+        .right("size", |entry| {
+            units::size(entry.size).replace("bytes", "B")
+        });
     if one_is(|entry| entry.workload == "scale") {
         table = table
             .right("attached", |entry| units::count(entry.participants))
@@ -109,9 +142,8 @@ pub fn table(entries: &[Entry]) -> String {
             .right("p99.9", |entry| shown(entry.p999_ns, time))
             .right("max", |entry| shown(entry.max_ns, time));
     }
-    table
-        .left("limit beside it", limit)
-        .left("ratio", ratio)
-        .left("", notes)
-        .text()
+    if one_is(|entry| entry.limit.is_some()) {
+        table = table.left("limit beside it", limit).left("ratio", ratio);
+    }
+    table.left("", notes).text()
 }

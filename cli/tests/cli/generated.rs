@@ -2,7 +2,7 @@
 
 use crate::support::Sandbox;
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "create",
     "publish",
     "consume",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 12] = [
     "sweep",
     "rm",
     "demo",
+    "bench",
     "completions",
     "man",
 ];

@@ -11,6 +11,7 @@
 
 mod support;
 
+mod bench;
 mod consume;
 mod dead;
 mod demo;
