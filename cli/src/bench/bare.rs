@@ -23,7 +23,7 @@ pub const BATCH: u64 = 32;
 /// Bytes that are copied in all.
 const COPY_BYTES: u64 = 128 << 20;
 const COPIES: (u64, u64) = (8, 20_000);
-const WAKES: u64 = 100;
+const WAKES: u64 = 60;
 
 /// One end of a measurement.
 pub fn run(job: &Job, what: Bare, leads: bool) -> anyhow::Result<Outcome> {

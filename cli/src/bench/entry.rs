@@ -20,9 +20,11 @@ impl Spread {
     pub fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
         values.sort_by(f64::total_cmp);
-        let middle = values.len() / 2;
+        // Of an even number, between the two in the middle.
+        let upper = values.get(values.len() / 2)?;
+        let lower = values.get(values.len().saturating_sub(1) / 2)?;
         Some(Self {
-            median: *values.get(middle)?,
+            median: f64::midpoint(*lower, *upper),
             low: *values.first()?,
             high: *values.last()?,
         })
@@ -188,5 +190,58 @@ impl Entry {
         };
         let shape = format!("{sole}{} to {to} {}", self.producers, self.group_kind);
         shape.trim_end().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_lies_in_the_middle() {
+        let of = |values: &[f64]| Spread::of(values.iter().copied());
+        let spread = of(&[9.0, 1.0, 2.0]).unwrap();
+        assert_eq!((spread.low, spread.median, spread.high), (1.0, 2.0, 9.0));
+        assert_eq!(of(&[4.0, 2.0]).unwrap().median, 3.0);
+        assert_eq!(of(&[f64::NAN, 5.0]).unwrap().median, 5.0);
+        assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn rounds_are_put_together_without_mixing_them() {
+        let sample = |rate, ratio, latency| {
+            let mut latencies = new_histogram().unwrap();
+            latencies.record_n(latency, 100).unwrap();
+            Sample {
+                messages: 10,
+                msgs_per_s: Some(rate),
+                ratio: Some(ratio),
+                latencies: Some(latencies),
+                ..Sample::default()
+            }
+        };
+        let mut entry = Entry {
+            size: 64,
+            ..Entry::default()
+        };
+        let rounds = [
+            sample(5.0, 0.5, 100),
+            sample(1.0, 0.9, 10),
+            sample(3.0, 0.1, 1000),
+        ];
+        entry.fill(&rounds).unwrap();
+        assert_eq!((entry.rounds, entry.messages), (3, 30));
+        assert_eq!(entry.msgs_per_s, Some(3.0));
+        assert_eq!(entry.bytes_per_s, Some(192.0));
+        assert_eq!(
+            (entry.msgs_per_s_low, entry.msgs_per_s_high),
+            (Some(1.0), Some(5.0))
+        );
+        assert_eq!(
+            (entry.ratio_low, entry.ratio, entry.ratio_high),
+            (Some(0.1), Some(0.5), Some(0.9))
+        );
+        assert_eq!((entry.p50_ns, entry.p99_ns), (Some(100.0), Some(100.0)));
+        assert_eq!(entry.max_ns, Some(1000.0));
     }
 }

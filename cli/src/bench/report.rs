@@ -219,10 +219,21 @@ fn rates(name: &str, title: &str, x: &Axis, all: &[Curve]) -> Option<Plot> {
 
 /// Ratios of everything; or, where queues were compared, the rates of each kind.
 fn comparison(entries: &[Entry]) -> Vec<Plot> {
-    let own = entries.iter().filter(|entry| entry.workload != "compare");
-    let ratios: Vec<Bar> = own
-        .filter_map(|entry| bar(entry, &entry.workload))
-        .collect();
+    // Of `scale` there are only times without a limit that is to be reached, and a stall is a multiple of next to nothing.
+    let apart = ["compare", "limit", "scale", "recovery"];
+    let own = || {
+        entries
+            .iter()
+            .filter(|entry| !apart.contains(&entry.workload.as_str()))
+    };
+    let (rates, times): (Vec<&Entry>, Vec<&Entry>) =
+        own().partition(|entry| entry.msgs_per_s.is_some());
+    let bars_of = |all: Vec<&Entry>| -> Vec<Bar> {
+        let bars = all
+            .into_iter()
+            .filter_map(|entry| bar(entry, &entry.workload));
+        bars.collect()
+    };
     let mut plots = Vec::new();
     let mut add = |name: &str, title: String, all: &[Bar]| {
         if !all.is_empty() {
@@ -233,8 +244,10 @@ fn comparison(entries: &[Entry]) -> Vec<Plot> {
             });
         }
     };
-    let title = "Ratio to the limit beside it (times: less is better; rates: more)";
-    add("ratios", title.to_owned(), &ratios);
+    let title = "Rates by the limit beside them: more is better";
+    add("ratios-rates", title.to_owned(), &bars_of(rates));
+    let title = "Latencies, in the middle, by the limit beside them: less is better";
+    add("ratios-times", title.to_owned(), &bars_of(times));
     let compared = || entries.iter().filter(|entry| entry.workload == "compare");
     let mut kinds: Vec<_> = compared()
         .map(|entry| (entry.measured.clone(), entry.size, entry.batch))

@@ -216,5 +216,5 @@ impl Ring {
     }
 }
 
-/// Between two wake-ups of the bare futex: long enough to fall asleep.
-pub const NAP: Duration = Duration::from_micros(500);
+/// Between two wake-ups of the bare futex, as in the workload that is held against it: sleep gets deeper with time.
+pub const NAP: Duration = Duration::from_millis(1);

@@ -381,7 +381,8 @@ fn a_report_has_a_page_all_results_and_the_plots_it_shows() {
         "latency-round-trip.svg",
         "throughput-size.svg",
         "throughput-participants.svg",
-        "ratios.svg",
+        "ratios-rates.svg",
+        "ratios-times.svg",
         "results.jsonl",
     ] {
         assert!(shown.contains(&name), "{name} in {shown:?}");
