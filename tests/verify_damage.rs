@@ -346,7 +346,7 @@ fn every_rule_is_told_by_what_breaks_it() {
             "reservation word",
         ),
         (segment(segment::STATE), live, "state of segment 0"),
-        (segment(segment::USED_UNTIL), 13, "used_until of segment 0"),
+        (segment(segment::USED_UNTIL), 14, "used_until of segment 0"),
         (segment(segment::BUMP), 0, "segment 0"),
         (long, word(other), "place of message"),
     ];

@@ -45,6 +45,7 @@ pub enum Command {
     Resize(cmd::resize::Args),
     Rm(cmd::rm::Args),
     Demo(cmd::demo::Args),
+    Bench(Box<cmd::bench::Args>),
     Completions(cmd::completions::Args),
     Man(cmd::man::Args),
 }

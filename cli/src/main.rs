@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 mod args;
+mod bench;
 mod cmd;
 mod dead_letter;
 mod demo;
@@ -29,7 +30,7 @@ use args::{Cli, Command};
 use exit::Code;
 
 fn main() -> ExitCode {
-    if let Some(code) = demo::worker_main() {
+    if let Some(code) = demo::worker_main().or_else(bench::worker_main) {
         return code.into();
     }
     let cli = Cli::parse();
@@ -56,6 +57,7 @@ fn run(command: Command) -> anyhow::Result<Code> {
         Command::Resize(args) => cmd::resize::run(&args),
         Command::Rm(args) => cmd::rm::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
+        Command::Bench(args) => cmd::bench::run(&args),
         Command::Completions(args) => cmd::completions::run(&args),
         Command::Man(args) => cmd::man::run(&args),
     }

@@ -1,5 +1,6 @@
 //! The commands, one file each, and what several of them need.
 
+pub mod bench;
 pub mod completions;
 pub mod consume;
 pub mod create;

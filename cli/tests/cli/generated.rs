@@ -2,7 +2,7 @@
 
 use crate::support::Sandbox;
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "create",
     "publish",
     "consume",
@@ -19,6 +19,7 @@ const COMMANDS: [&str; 18] = [
     "resize",
     "rm",
     "demo",
+    "bench",
     "completions",
     "man",
 ];

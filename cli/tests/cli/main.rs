@@ -11,6 +11,7 @@
 
 mod support;
 
+mod bench;
 mod check;
 mod consume;
 mod dead;
