@@ -73,6 +73,9 @@ fn main() {
     let mut results = vec![(Vec::new(), Vec::new()); WORKS.len()];
     for _ in 0..ROUNDS {
         for (number, work) in WORKS.iter().enumerate() {
+            if !chosen(*work) {
+                continue;
+            }
             let hop = measure(0, Work::BareHop);
             let time = measure(number, *work);
             results[number].0.push(time);
@@ -80,6 +83,9 @@ fn main() {
         }
     }
     for (work, (mut times, mut ratios)) in WORKS.iter().zip(results) {
+        if times.is_empty() {
+            continue;
+        }
         let (time, low, high) = median(&mut times);
         let (ratio, closest, farthest) = median(&mut ratios);
         let rate = match work {
@@ -91,6 +97,15 @@ fn main() {
             format!("{work:?}")
         );
     }
+}
+
+/// `-- NAME` runs only workloads with NAME in their name.
+fn chosen(work: Work) -> bool {
+    let name = format!("{work:?}");
+    let mut filters = std::env::args()
+        .skip(1)
+        .filter(|given| !given.starts_with('-'));
+    filters.next().is_none_or(|filter| name.contains(&filter))
 }
 
 /// Median, lowest and highest.

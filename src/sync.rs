@@ -26,3 +26,18 @@ pub use weaken::{fence, order};
 pub fn order(ordering: Ordering) -> Ordering {
     ordering
 }
+
+/// Keeps the compiler from moving a later load before an earlier store. The CPU does so if whoever relies on it makes
+/// this process fence, from outside (`sys::fence_everybody`).
+#[cfg(not(slipring_loom))]
+#[inline(always)]
+pub fn light_fence() {
+    core::sync::atomic::compiler_fence(Ordering::SeqCst);
+}
+
+/// The model checker knows no fences from outside; one here is what they come to.
+#[cfg(slipring_loom)]
+#[track_caller]
+pub fn light_fence() {
+    fence(Ordering::SeqCst);
+}

@@ -30,6 +30,9 @@ const SPINS_PER_CLOCK_FOR_SPACE: u32 = 1 << 7;
 /// have died.
 const SLEEP_MS: (u64, u64) = (25, 50);
 
+/// The longest sleep of who may have been missed.
+const UNSURE_SLEEP: Duration = Duration::from_millis(1);
+
 /// When to give up.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(Option<Instant>);
@@ -125,6 +128,7 @@ pub fn wait<W: Waitable>(
         let channel = waitable.channel();
         let ring = attachment.ring();
         let ticket = ring.prepare(channel);
+        let sure = !ring.has_light_fences(channel) || sys::fence_everybody();
         if let Some(output) = waitable.attempt(Attempt::BeforeSleep)? {
             return Ok(Some((output, slept)));
         }
@@ -132,7 +136,9 @@ pub fn wait<W: Waitable>(
             // A stand-by that has become active waits for something else now.
             continue;
         }
-        let sleep = jittered_sleep().min(remaining);
+        // Where others cannot be made to fence, one of them may not have seen that we sleep.
+        let sleep = if sure { jittered_sleep() } else { UNSURE_SLEEP };
+        let sleep = sleep.min(remaining);
         slept = true;
         if !sys::futex_wait(ring.event(channel).atomic(), ticket, sleep) {
             attempt = Attempt::Again;

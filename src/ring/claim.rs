@@ -29,6 +29,8 @@ pub struct Claimer {
     since_hint: u64,
     /// Polls in vain.
     polls: u32,
+    /// Messages found without waiting for one.
+    streak: u32,
     /// How hard the claim under way looks.
     effort: Effort,
 }
@@ -66,6 +68,7 @@ impl Ring {
             holes: Vec::with_capacity(HOLES_MAX),
             since_hint: 0,
             polls: 1,
+            streak: 0,
             effort: Effort::Once,
         }
     }
@@ -205,6 +208,7 @@ impl Ring {
                     {
                         return Ok(Some(claim));
                     }
+                    self.expect_more(&mut c.streak, sequence);
                     c.position += 1;
                     if let Some(claim) = self.take(c, sequence, open) {
                         return Ok(Some(claim));
@@ -228,6 +232,7 @@ impl Ring {
                     }
                 }
                 SlotView::Empty | SlotView::Earlier(_) => {
+                    c.streak = 0;
                     if c.holes.len() >= HOLES_MAX || !self.is_hole(c, sequence) {
                         self.expect_message(sequence);
                         return Ok(None);

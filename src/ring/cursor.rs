@@ -30,6 +30,8 @@ pub struct Cursor {
     parked: Vec<u64>,
     /// Raised when order restarts from a message given back; guards of before are then stale.
     epoch: u64,
+    /// Messages found without waiting for one.
+    streak: u32,
     /// Where order restarted from, with the epoch that began so: older guards are good only below.
     restarts: Vec<(u64, u64)>,
 }
@@ -86,6 +88,7 @@ impl Ring {
             held: VecDeque::new(),
             parked: Vec::new(),
             epoch: 0,
+            streak: 0,
             restarts: Vec::new(),
         })
     }
@@ -121,6 +124,7 @@ impl Ring {
             let (raw, view) = self.load_slot(sequence);
             match view {
                 SlotView::Published => {
+                    self.expect_more(&mut c.streak, sequence);
                     c.position = sequence + 1;
                     match self.noted_by_any(c, sequence) {
                         (_, ClaimState::Done) if c.settled == sequence => {
@@ -144,6 +148,7 @@ impl Ring {
                     }
                 }
                 SlotView::Empty | SlotView::Earlier(_) => {
+                    c.streak = 0;
                     self.expect_message(sequence);
                     return Ok(None);
                 }
@@ -332,9 +337,7 @@ impl Ring {
         let word = self.group_word(c.group, group::FLOOR);
         // ORDERING: Relaxed; only this consumer writes it.
         if word.load(Ordering::Relaxed) < floor {
-            // ORDERING: SeqCst (Release part: our reads of the payloads below are over); pairs with floor's Acquire;
-            // SeqCst against sleep::prepare by a producer; models cursor_then_reuse, cursor_then_sleep.
-            word.swap(floor, Ordering::SeqCst);
+            self.store_before_looking(word, floor);
         }
     }
 

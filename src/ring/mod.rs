@@ -180,9 +180,14 @@ pub use settle::Settle;
 pub use sleep::{Channel, Wake};
 pub use sweep::Swept;
 
-use crate::layout::{FormatError, Geometry, GroupId, Offset, OwnedWord, OwnerId, SlotState};
+use crate::layout::{FormatError, Geometry, GroupId, LINE, Offset, OwnedWord, OwnerId, SlotState};
 use crate::mem::{Mem, Word};
 use crate::sync::Ordering;
+
+/// Messages found without waiting after which more are expected.
+const STREAK: u32 = 2;
+/// How far ahead.
+const AHEAD: u64 = 6;
 
 /// One queue's memory and where everything lies in it.
 #[derive(Debug)]
@@ -191,6 +196,8 @@ pub struct Ring {
     geo: Geometry,
     /// Messages between two updates of a hint.
     hint_every: u64,
+    /// Others can make this process fence.
+    light: bool,
 }
 
 /// A word that no running code writes, with its offset.
@@ -243,7 +250,14 @@ impl Ring {
             mem,
             geo,
             hint_every,
+            light: false,
         }
+    }
+
+    /// For a process that others can make fence: what it stores often it need not fence itself (`sleep.rs`).
+    #[must_use]
+    pub fn fenced_by_waiters(self, light: bool) -> Self {
+        Self { light, ..self }
     }
 
     /// Its memory.
@@ -351,6 +365,19 @@ impl Ring {
                 .slot(sequence)
                 .plus(64 % self.geo.shape().slot_size),
         );
+    }
+
+    /// For a reader that has found message after message without waiting: producers are ahead, so it asks for what it is
+    /// going to read. One that keeps up must not: it would take lines away that are being written.
+    #[inline]
+    fn expect_more(&self, streak: &mut u32, sequence: u64) {
+        *streak = streak.saturating_add(1);
+        if *streak > STREAK {
+            let ahead = self.geo.slot(sequence + AHEAD);
+            self.mem.prefetch(ahead);
+            self.mem
+                .prefetch(ahead.plus(LINE % self.geo.shape().slot_size));
+        }
     }
 
     #[cold]

@@ -187,9 +187,7 @@ impl Ring {
         let published = OwnedWord::slot(lap, p.owner, SlotState::Published).0;
         let word = self.slot_word(sequence);
         if p.sole {
-            // ORDERING: SeqCst (Release part: header and payload); pairs with load_slot's Acquire; SeqCst against
-            // sleep::prepare; models sole_publish_claim, sole_then_sleep.
-            word.swap(published, Ordering::SeqCst);
+            self.store_before_looking(word, published);
             let taken = OwnedWord::slot(lap, p.owner, SlotState::Taken);
             // ORDERING: Release; pairs with newest_taken's Acquire; follows the slot, so a death leaves nothing open; model
             // a_sole_publisher_dies.

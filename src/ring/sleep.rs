@@ -6,13 +6,17 @@
 //! clear sees a new event. A waiter never clears the bit, so a dead one leaves nothing behind. Every sleep is bounded
 //! besides: a process can die between commit and wake, or after being woken.
 //!
+//! A sole producer's commit and an exclusive group's cursor come with a store that no fence of the CPU follows: a locked
+//! instruction would wait for the line, and for all lines before it. Instead the waiter, after setting its bit, makes
+//! every process fence (`membarrier` on Linux); a process that cannot be made to swaps instead.
+//!
 //! The same with one bit for producers that wait for room; there an ack wakes only if the floor has passed it.
 
 use super::Ring;
-use crate::layout::GroupId;
 use crate::layout::geometry::{control, group};
+use crate::layout::{EntryState, GroupId, OwnedWord};
 use crate::mem::{Event, Word};
-use crate::sync::{Ordering, fence};
+use crate::sync::{Ordering, fence, light_fence};
 
 /// What can be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +65,36 @@ impl Ring {
         // ORDERING: SeqCst fence; pairs with the SeqCst write and load of commit and settle; models *_then_sleep.
         fence(Ordering::SeqCst);
         ticket
+    }
+
+    /// Stores what a sleeper may be waiting for, before [`Self::load_after_write`] looks whether there is one: a commit of
+    /// a sole producer, a cursor.
+    #[inline]
+    pub(super) fn store_before_looking(&self, word: Word<'_>, value: u64) {
+        if self.light {
+            // ORDERING: Release; pairs with load_slot's and floor's Acquire; header and payload, or that our reads are
+            // over; models publish_claim, cursor_then_reuse.
+            word.store(value, Ordering::Release);
+            light_fence();
+        } else {
+            // ORDERING: SeqCst (Release part: as above); against prepare; models publish_then_sleep, ack_then_sleep.
+            word.swap(value, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether a sleeper that has called [`Self::prepare`] has to make every process fence before it looks: there are
+    /// some, or may be, that do not do so by themselves.
+    pub fn has_light_fences(&self, channel: Channel) -> bool {
+        match channel {
+            // ORDERING: Relaxed; after prepare's fence, which pairs with become_sole's: a later one sees our bit.
+            Channel::Data(_) => {
+                OwnedWord(self.word(control::SOLE).load(Ordering::Relaxed)).entry_state()
+                    == Some(EntryState::Live)
+            }
+            Channel::StandBy(_) => false,
+            // A group made later has fenced after our bit.
+            Channel::Space => self.gating().1 != 0,
+        }
     }
 
     fn load_after_write(&self, word: Word<'_>) -> u64 {
