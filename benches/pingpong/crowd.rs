@@ -92,7 +92,7 @@ pub fn peer(dir: &Path) {
     let role = std::env::var("PINGPONG_ROLE").expect("a role");
     let Ok(consumer) = role.parse() else {
         let mut producer = queue.producer().expect("a producer");
-        for n in 0.. {
+        for n in 0u64.. {
             producer.publish(Message::value(&[n; 8])).expect("room");
         }
         return;

@@ -20,6 +20,8 @@ pub struct Cursor {
     pub(super) position: u64,
     /// Everything below is settled.
     settled: u64,
+    /// The shared floor, which only this consumer writes; reading it would fetch its line back from who waits for room.
+    floor: u64,
     /// One past the highest sequence the shared OPENED word covers.
     opened: u64,
     /// Below this, a claim word may say something of a sequence.
@@ -82,6 +84,7 @@ impl Ring {
             owner,
             position: settled,
             settled,
+            floor: settled,
             opened: settled,
             // What the one before gave back or acked early is noted too, as far as a lap.
             noted_until: settled + self.geo.capacity(),
@@ -329,15 +332,14 @@ impl Ring {
         self.load_slot(sequence).1 == SlotView::Aborted
     }
 
-    fn store_floor(&self, c: &Cursor) {
+    fn store_floor(&self, c: &mut Cursor) {
         let floor = c
             .held
             .front()
             .map_or(c.settled, |&held| held.min(c.settled));
-        let word = self.group_word(c.group, group::FLOOR);
-        // ORDERING: Relaxed; only this consumer writes it.
-        if word.load(Ordering::Relaxed) < floor {
-            self.store_before_looking(word, floor);
+        if c.floor < floor {
+            c.floor = floor;
+            self.store_before_looking(self.group_word(c.group, group::FLOOR), floor);
         }
     }
 
