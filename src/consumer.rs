@@ -304,7 +304,7 @@ impl Consumer {
     }
 
     /// Claims the next message: opened, or, of a shared group and for a batch, only claimed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&self, open: bool, effort: Effort) -> Result<Option<Handed>, ClaimError> {
         if self.attachment.is_forked() {
             return Err(ClaimError::Forked);
@@ -324,14 +324,7 @@ impl Consumer {
                 claim.map(|claim| Handed { claim, epoch: 0 })
             }
             Mode::Active(cursor) => ring.cursor_next(cursor).map_err(damage)?,
-            Mode::StandBy => match ring.take_over(self.group, self.attachment.me()) {
-                None => None,
-                Some(mut cursor) => {
-                    let handed = ring.cursor_next(&mut cursor);
-                    *mode = Mode::Active(cursor);
-                    handed.map_err(damage)?
-                }
-            },
+            Mode::StandBy => self.next_in_place(mode).map_err(damage)?,
         };
         if handed.is_some() {
             self.outstanding.set(self.outstanding.get() + 1);
@@ -341,6 +334,18 @@ impl Consumer {
         Ok(handed)
     }
 
+    /// Of a stand-by: nothing, unless it can become active.
+    #[inline(never)]
+    fn next_in_place(&self, mode: &mut Mode) -> Result<Option<Handed>, Damage> {
+        let Some(mut cursor) = self.ring().take_over(self.group, self.attachment.me()) else {
+            return Ok(None);
+        };
+        let handed = self.ring().cursor_next(&mut cursor);
+        *mode = Mode::Active(cursor);
+        handed
+    }
+
+    #[inline(never)]
     fn wait_for_next(&self, deadline: Deadline, open: bool) -> Result<Handed, ClaimError> {
         let mut next = Next {
             consumer: self,

@@ -15,7 +15,7 @@ use crate::sys;
 
 impl Consumer {
     /// Makes a guard of an opened claim. `None`: it was not to be handed over, or has been lost meanwhile.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn deliver(&self, handed: Handed) -> Option<Result<Delivery<'_>, ClaimError>> {
         let Claim {
             sequence, attempt, ..
@@ -135,6 +135,7 @@ impl Consumer {
         stands.then_some(()).ok_or(AckError::Stale { sequence })
     }
 
+    #[inline]
     fn read(&self, sequence: u64) -> Result<(SlotHeader, &[u8]), Damage> {
         let ring = self.ring();
         let (mem, geometry) = (ring.mem(), ring.geometry());
@@ -157,22 +158,27 @@ impl Consumer {
             }
             return Ok((header, mem.view(start.plus(slot::PAYLOAD), header.length)));
         }
+        let bytes = self.read_arena(start, header.length)?;
+        Ok((header, bytes))
+    }
+
+    #[inline(never)]
+    fn read_arena(&self, start: Offset, length: u32) -> Result<&[u8], Damage> {
+        let ring = self.ring();
+        let (mem, geometry) = (ring.mem(), ring.geometry());
         let mut pointer = SegmentPointer {
             offset: 0,
             emptied: 0,
         };
         mem.copy_out(start.plus(slot::PAYLOAD), pointer.as_mut_bytes());
         // Without this, a scribbled pointer would reach anywhere.
-        if geometry
-            .segment_at(pointer.offset, header.length.into())
-            .is_none()
-        {
-            return Err(damage(
-                slot::PAYLOAD,
-                pointer.offset,
-                "an offset of that many bytes in one segment",
-            ));
+        if geometry.segment_at(pointer.offset, length.into()).is_none() {
+            return Err(Damage {
+                offset: start.plus(slot::PAYLOAD),
+                found: pointer.offset,
+                expected: "an offset of that many bytes in one segment",
+            });
         }
-        Ok((header, mem.view(Offset(pointer.offset), header.length)))
+        Ok(mem.view(Offset(pointer.offset), length))
     }
 }

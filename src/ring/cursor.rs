@@ -117,7 +117,30 @@ impl Ring {
     ///
     /// # Errors
     /// The file holds what no code writes.
+    #[inline]
     pub fn cursor_next(&self, c: &mut Cursor) -> Result<Option<Handed>, Damage> {
+        let sequence = c.position;
+        if sequence >= c.noted_until && c.parked.is_empty() {
+            match self.load_slot(sequence).1 {
+                SlotView::Published => {
+                    self.expect_more(&mut c.streak, sequence);
+                    c.position = sequence + 1;
+                    return Ok(Some(self.hand(c, sequence, 0)));
+                }
+                SlotView::Empty | SlotView::Earlier(_) => {
+                    c.streak = 0;
+                    self.expect_message(sequence);
+                    return Ok(None);
+                }
+                _ => {}
+            }
+        }
+        self.cursor_search(c)
+    }
+
+    /// Where something was aborted, given back, parked or acked early.
+    #[inline(never)]
+    fn cursor_search(&self, c: &mut Cursor) -> Result<Option<Handed>, Damage> {
         if !c.parked.is_empty() {
             self.look_at_parked(c);
         }
@@ -191,6 +214,7 @@ impl Ring {
         }
     }
 
+    #[inline]
     fn hand(&self, c: &mut Cursor, sequence: u64, attempts: u8) -> Handed {
         if sequence >= c.opened {
             c.opened = sequence + 1;
@@ -199,8 +223,12 @@ impl Ring {
             self.group_word(c.group, group::OPENED)
                 .store(c.opened, Ordering::Release);
         }
-        let at = c.held.partition_point(|&held| held <= sequence);
-        c.held.insert(at, sequence);
+        if c.held.back().is_none_or(|&last| last <= sequence) {
+            c.held.push_back(sequence);
+        } else {
+            let at = c.held.partition_point(|&held| held <= sequence);
+            c.held.insert(at, sequence);
+        }
         Handed {
             claim: Claim {
                 again: false,
@@ -212,6 +240,7 @@ impl Ring {
     }
 
     /// True if a guard can still settle.
+    #[inline]
     #[must_use]
     pub fn cursor_valid(&self, c: &Cursor, handed: Handed) -> bool {
         let sequence = handed.claim.sequence;
@@ -296,11 +325,16 @@ impl Ring {
         !settled && !self.is_aborted(sequence)
     }
 
+    #[inline]
     fn unhold(&self, c: &mut Cursor, handed: Handed) {
         let sequence = handed.claim.sequence;
-        let at = c.held.partition_point(|&held| held < sequence);
-        if c.held.get(at) == Some(&sequence) {
-            c.held.remove(at);
+        if c.held.front() == Some(&sequence) {
+            c.held.pop_front();
+        } else {
+            let at = c.held.partition_point(|&held| held < sequence);
+            if c.held.get(at) == Some(&sequence) {
+                c.held.remove(at);
+            }
         }
         if c.held.is_empty() {
             c.restarts.clear();

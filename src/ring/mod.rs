@@ -180,14 +180,16 @@ pub use settle::Settle;
 pub use sleep::{Channel, Wake};
 pub use sweep::Swept;
 
-use crate::layout::{FormatError, Geometry, GroupId, LINE, Offset, OwnedWord, OwnerId, SlotState};
+use crate::layout::{FormatError, Geometry, GroupId, Offset, OwnedWord, OwnerId, SlotState};
 use crate::mem::{Mem, Word};
 use crate::sync::Ordering;
 
 /// Messages found without waiting after which more are expected.
 const STREAK: u32 = 2;
 /// How far ahead.
-const AHEAD: u64 = 6;
+const AHEAD: u64 = 12;
+/// What processors fetch at once. (`LINE` is what they may fetch in pairs.)
+const CACHE_LINE: u64 = 64;
 
 /// One queue's memory and where everything lies in it.
 #[derive(Debug)]
@@ -357,14 +359,21 @@ impl Ring {
         sequence.saturating_add(beyond).min(floor::SEQUENCE_MAX)
     }
 
+    /// Where a slot's second line begins; of a slot of one line, the first.
+    #[inline]
+    fn second_line(&self) -> u64 {
+        if self.geo.shape().slot_size > CACHE_LINE {
+            CACHE_LINE
+        } else {
+            0
+        }
+    }
+
     /// For a reader that finds a slot empty: its second line, so that it is on its way when the first one comes.
     #[inline]
     fn expect_message(&self, sequence: u64) {
-        self.mem.prefetch(
-            self.geo
-                .slot(sequence)
-                .plus(64 % self.geo.shape().slot_size),
-        );
+        self.mem
+            .prefetch(self.geo.slot(sequence).plus(self.second_line()));
     }
 
     /// For a reader that has found message after message without waiting: producers are ahead, so it asks for what it is
@@ -375,8 +384,7 @@ impl Ring {
         if *streak > STREAK {
             let ahead = self.geo.slot(sequence + AHEAD);
             self.mem.prefetch(ahead);
-            self.mem
-                .prefetch(ahead.plus(LINE % self.geo.shape().slot_size));
+            self.mem.prefetch(ahead.plus(self.second_line()));
         }
     }
 

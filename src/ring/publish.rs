@@ -97,6 +97,7 @@ impl Ring {
     ///
     /// # Errors
     /// `Full`, or `Damage`.
+    #[inline]
     pub fn reserve(&self, p: &mut Publisher) -> Result<Reserved, Stuck> {
         let mut sequence = p.next;
         // Bound: `turns`; each returns, or passes a slot that another producer has taken meanwhile.
@@ -166,6 +167,7 @@ impl Ring {
     }
 
     /// Writes what a reserved slot holds. `payload` is the message, or its pointer into the arena.
+    #[inline]
     pub fn fill(&self, reserved: Reserved, header: &SlotHeader, payload: &[u8]) {
         // The first line, which readers poll, comes last and all at once: each earlier touch would cost it another trip.
         let start = self.geo.slot(reserved.sequence);
@@ -181,6 +183,7 @@ impl Ring {
     ///
     /// # Errors
     /// `Fenced`: somebody took us for dead; the message is not in the queue.
+    #[inline]
     pub fn commit(&self, p: &mut Publisher, reserved: Reserved) -> Result<(), Stuck> {
         let Reserved { sequence, before } = reserved;
         let lap = self.geo.lap(sequence);

@@ -97,6 +97,7 @@ impl Ring {
         }
     }
 
+    #[inline]
     fn load_after_write(&self, word: Word<'_>) -> u64 {
         // ORDERING: SeqCst fence, for loom, which takes SeqCst accesses for AcqRel; pairs with prepare's.
         #[cfg(slipring_loom)]
