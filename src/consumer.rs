@@ -136,7 +136,10 @@ impl Consumer {
             let Some(handed) = self.next(true, Effort::Once)? else {
                 break;
             };
-            if let Some(delivered) = self.deliver(handed) {
+            if self.is_plain(handed) {
+                return self.deliver_in_place(handed);
+            }
+            if let Some(delivered) = self.deliver_or_bury(handed) {
                 return delivered;
             }
         }
@@ -186,7 +189,10 @@ impl Consumer {
                 Some(handed) => handed,
                 None => self.wait_for_next(deadline, true)?,
             };
-            if let Some(delivered) = self.deliver(handed) {
+            if self.is_plain(handed) {
+                return self.deliver_in_place(handed);
+            }
+            if let Some(delivered) = self.deliver_or_bury(handed) {
                 return delivered;
             }
             turns += 1;

@@ -41,7 +41,7 @@ pub(crate) struct Received<'c> {
 }
 
 impl<'c> Received<'c> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn in_place(header: SlotHeader, bytes: &'c [u8]) -> Self {
         Self {
             header,
@@ -72,7 +72,7 @@ impl<'c> Received<'c> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn payload_start(header: &SlotHeader, stored: &[u8]) -> usize {
     if header.flags & SlotHeader::DEAD_LETTER == 0 {
         return 0;
@@ -81,7 +81,7 @@ fn payload_start(header: &SlotHeader, stored: &[u8]) -> usize {
 }
 
 impl<'c> Delivery<'c> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(consumer: &'c Consumer, handed: Handed, received: Received<'c>) -> Self {
         Self {
             consumer,
