@@ -400,7 +400,7 @@ impl Consumer {
     pub(crate) fn unclaim(&self, handed: Handed) {
         if self.attachment.is_forked() || !matches!(*self.mode.borrow(), Mode::Shared(_)) {
             // In order, the first of a batch has been handed over already.
-            let _stale = self.end(handed, Some(Settle::Release));
+            let _stale = self.end(&handed, Some(Settle::Release));
             return;
         }
         self.outstanding
@@ -411,7 +411,7 @@ impl Consumer {
     }
 
     /// Ends a guard: settles it so, or, for `None`, leaves it to a later cumulative ack.
-    pub(crate) fn end(&self, handed: Handed, how: Option<Settle>) -> Result<(), AckError> {
+    pub(crate) fn end(&self, handed: &Handed, how: Option<Settle>) -> Result<(), AckError> {
         self.outstanding
             .set(self.outstanding.get().saturating_sub(1));
         if self.attachment.is_forked() {
@@ -432,10 +432,13 @@ impl Consumer {
             (Mode::Shared(_), Some(how)) => {
                 ring.settle(self.group, self.attachment.me(), handed.claim, how)
             }
-            (Mode::Active(cursor), how) => ring.cursor_end(cursor, handed, how),
+            (Mode::Active(cursor), how) => ring.cursor_end(cursor, *handed, how),
             (Mode::StandBy, _) => false,
         };
-        self.after_settling(handed, matches!(how, Some(Settle::Nack | Settle::Release)));
+        self.after_settling(
+            sequence,
+            matches!(how, Some(Settle::Nack | Settle::Release)),
+        );
         if !settled {
             return Err(AckError::Stale { sequence });
         }
@@ -458,19 +461,19 @@ impl Consumer {
         };
         self.outstanding
             .set(self.outstanding.get().saturating_sub(1));
-        self.after_settling(handed, false);
+        self.after_settling(sequence, false);
         self.bump(|counts| counts.acked += acked.unwrap_or(0));
         acked.map(drop).ok_or(AckError::Stale { sequence })
     }
 
     #[inline]
-    fn after_settling(&self, handed: Handed, given_back: bool) {
+    fn after_settling(&self, sequence: u64, given_back: bool) {
         let ring = self.ring();
         if given_back {
             ring.wake_consumer(self.group, &Futex);
         }
         // Also then: in order, the end of a stale guard may be what the floor waited for.
-        ring.wake_producer_after(self.group, handed.claim.sequence, &Futex);
+        ring.wake_producer_after(self.group, sequence, &Futex);
     }
 
     pub(crate) fn bump(&self, change: impl FnOnce(&mut Counts)) {

@@ -285,7 +285,7 @@ impl<'c> Delivery<'c> {
     #[inline]
     fn end(&mut self, how: Option<Settle>) -> Result<(), AckError> {
         self.settled = true;
-        self.consumer.end(self.handed, how)
+        self.consumer.end(&self.handed, how)
     }
 }
 

@@ -52,7 +52,7 @@ impl Consumer {
     /// A damaged message is told once, and counted as lost: given back, it would come first for ever.
     #[cold]
     fn skip(&self, handed: Handed, damage: Damage) -> ClaimError {
-        let _told = self.end(handed, Some(Settle::Ack));
+        let _told = self.end(&handed, Some(Settle::Ack));
         let lost = self.ring().group_word(self.group, group::LOST);
         // ORDERING: Relaxed; a counter.
         lost.add(1, Ordering::Relaxed);

@@ -26,6 +26,8 @@ const SPINS: u32 = 1000;
 const SPINS_PER_CLOCK: u32 = 1 << 12;
 /// The same of one that waits for room, whose looks stand apart.
 const SPINS_PER_CLOCK_FOR_SPACE: u32 = 1 << 7;
+/// Pauses between two looks for room, at most.
+const PAUSES_MAX: u32 = 64;
 /// The shortest and longest sleep: everybody looks again by itself, at different times, since whoever was to wake it may
 /// have died.
 const SLEEP_MS: (u64, u64) = (25, 50);
@@ -99,16 +101,18 @@ pub fn wait<W: Waitable>(
         WaitStrategy::SpinThenPark if cpus() > 1 => SPINS,
         WaitStrategy::SpinThenPark | WaitStrategy::Park => 1,
     };
+    let capacity = attachment.ring().geometry().capacity();
+    let apart = u32::try_from(capacity / 16).map_or(PAUSES_MAX, |apart| apart.clamp(1, PAUSES_MAX));
     let mut attempt = Attempt::Fresh;
     let mut slept = false;
     // Bound: the deadline; each turn takes a clock's glance or a sleep.
     loop {
-        for look in 0..spins {
+        for _ in 0..spins {
             if let Some(output) = waitable.attempt(attempt)? {
                 return Ok(Some((output, slept)));
             }
             attempt = Attempt::Fresh;
-            for _ in 0..pauses(strategy, waitable.channel(), look) {
+            for _ in 0..pauses(strategy, waitable.channel(), apart) {
                 spin_loop();
             }
         }
@@ -148,10 +152,11 @@ pub fn wait<W: Waitable>(
 }
 
 /// Pauses between two looks. A look for room reads the lines that consumers settle on, and takes them away from them each
-/// time, so those looks become rarer; a look for a message reads one line that is written once.
-fn pauses(strategy: WaitStrategy, channel: Channel, look: u32) -> u32 {
+/// time, so those looks are rare: a consumer settles a sixteenth of the ring meanwhile. A look for a message reads one line
+/// that is written once.
+fn pauses(strategy: WaitStrategy, channel: Channel, apart: u32) -> u32 {
     match (channel, strategy) {
-        (Channel::Space, _) => 1 << look.min(6),
+        (Channel::Space, _) => apart,
         (_, WaitStrategy::BusySpin) => 0,
         _ => 1,
     }

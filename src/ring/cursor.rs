@@ -256,6 +256,7 @@ impl Ring {
 
     /// Ends a guard, settling it so; `None`: leaves it to a later cumulative ack. False: it was stale. Its bytes may be
     /// overwritten once they are settled.
+    #[inline]
     pub fn cursor_end(&self, c: &mut Cursor, handed: Handed, how: Option<Settle>) -> bool {
         let valid = self.cursor_valid(c, handed);
         self.unhold(c, handed);
