@@ -167,7 +167,7 @@ impl Ring {
     }
 
     /// Writes what a reserved slot holds. `payload` is the message, or its pointer into the arena.
-    #[inline]
+    #[inline(always)]
     pub fn fill(&self, reserved: Reserved, header: &SlotHeader, payload: &[u8]) {
         // The first line, which readers poll, comes last and all at once: each earlier touch would cost it another trip.
         let start = self.geo.slot(reserved.sequence);
