@@ -112,8 +112,8 @@
 //!
 //! | hand-over | Release | Acquire | carries |
 //! |---|---|---|---|
-//! | a message | commit's CAS (`publish.rs`) | `load_slot` | header, payload, segment |
-//! | a settled message | settle's CAS, the cursor's swap | the claim load of `is_settled`, the floor load | the reader has finished |
+//! | a message | commit's CAS, or a sole producer's store (`publish.rs`) | `load_slot` | header, payload, segment |
+//! | a settled message | settle's CAS, the cursor's store | the claim load of `is_settled`, the floor load | the reader has finished |
 //! | that, to others | the raise of `raise_floor` | the floor load | the same |
 //! | a claim given back | settle's CAS | the claim load of `take` | the attempt |
 //! | its place | `note_ready`'s CAS | the hint load of `claim_given_back` | the word says `Ready` |
@@ -122,7 +122,8 @@
 //! | a group | `finish_group`'s store | `group_state`'s load | floor, flags, cleared words |
 //! | a cursor | `hand_over`'s CAS, the sweep | `take_over`'s load | floor, opened, attempts |
 //!
-//! SeqCst: (1) commit or settle, then the waiter bits, against a waiter's bit, then the slot (`sleep.rs`); (2) a group's
+//! SeqCst: (1) commit or settle, then the waiter bits, against a waiter's bit, then the slot (`sleep.rs`), where the waiter
+//! fences on behalf of sole producers and cursors, which only store; (2) a group's
 //! pin and generation, then the floors, against a producer's floors, then the generation (`groups.rs`, `publish.rs`); of
 //! the same shape, on cold paths: a member's bit against a group's closing, and a producer's flag against a sole one's
 //! word. An observer's copies are bracketed by fences (`observe.rs`).
@@ -257,9 +258,8 @@ impl Ring {
     }
 
     /// For a process that others can make fence: what it stores often it need not fence itself (`sleep.rs`).
-    #[must_use]
-    pub fn fenced_by_waiters(self, light: bool) -> Self {
-        Self { light, ..self }
+    pub fn let_waiters_fence(&mut self, light: bool) {
+        self.light = light;
     }
 
     /// Its memory.
