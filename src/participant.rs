@@ -119,6 +119,8 @@ impl Attachment {
         name: &str,
     ) -> Result<Arc<Self>, JoinError> {
         let fork = ForkGuard::get().map_err(JoinError::Io)?;
+        let mut ring = ring;
+        ring.let_waiters_fence(sys::let_others_fence());
         let mut attempt = 0;
         let (me, word) = loop {
             if let Some(found) = take_entry(&ring, &locks).map_err(JoinError::Io)? {
