@@ -20,7 +20,10 @@ fn boost() {
     if std::env::var_os("BOOST_INCLUDE").is_some() {
         build.include(include);
     }
-    match build.file("src/rivals/boost/queue.cpp").try_compile("compare_boost") {
+    match build
+        .file("src/rivals/boost/queue.cpp")
+        .try_compile("compare_boost")
+    {
         Ok(()) => println!("cargo::rustc-cfg=has_boost"),
         Err(error) => println!("cargo::warning=no C++ compiler for Boost.Interprocess: {error}"),
     }

@@ -190,14 +190,19 @@ impl Description {
 /// A line for the harness, at once.
 pub fn say(line: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).context("writing to the harness")
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .context("writing to the harness")
 }
 
 /// Everything is attached; the harness says when to begin.
 pub fn ready_then_go() -> anyhow::Result<()> {
     say("ready")?;
     let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).context("waiting for the harness")?;
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .context("waiting for the harness")?;
     if line.trim() != "go" {
         bail!("expected \"go\" from the harness, found {line:?}");
     }

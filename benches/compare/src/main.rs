@@ -40,9 +40,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[String]) -> anyhow::Result<()> {
     match arguments {
-        [command] if command == "list" => {
-            rivals::ALL.iter().try_for_each(|entry| say(entry.name))
-        }
+        [command] if command == "list" => rivals::ALL.iter().try_for_each(|entry| say(entry.name)),
         [name, rest @ ..] if !rest.is_empty() => {
             let Some(entry) = rivals::ALL.iter().find(|entry| entry.name == name) else {
                 bail!(Misused(format!("{name:?} is not in `rivals list`")));
@@ -53,10 +51,15 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
             }
             let job = Job::parse(rest)?;
             if let Some(most) = description.max_size.filter(|most| job.size > *most) {
-                bail!(Misused(format!("SIZE is {}; {name} takes {most} bytes at most", job.size)));
+                bail!(Misused(format!(
+                    "SIZE is {}; {name} takes {most} bytes at most",
+                    job.size
+                )));
             }
             (entry.run)(&job)
         }
-        _ => bail!(Misused("expected `list`, or the name of a rival and a role".into())),
+        _ => bail!(Misused(
+            "expected `list`, or the name of a rival and a role".into()
+        )),
     }
 }

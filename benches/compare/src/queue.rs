@@ -134,7 +134,10 @@ impl Turn {
     }
 
     pub fn part(&self) -> anyhow::Result<Part> {
-        let made = self.file.metadata().context("asking whether the queue is made")?;
+        let made = self
+            .file
+            .metadata()
+            .context("asking whether the queue is made")?;
         Ok(if made.len() > 0 {
             Part::Attach
         } else {
@@ -144,6 +147,8 @@ impl Turn {
 
     /// The queue is there for whoever comes next.
     pub fn made(self) -> anyhow::Result<()> {
-        self.file.set_len(1).context("noting that the queue is made")
+        self.file
+            .set_len(1)
+            .context("noting that the queue is made")
     }
 }

@@ -39,9 +39,9 @@ pub fn processes<R: Rival>(job: &Job) -> anyhow::Result<()> {
             ready_then_go()?;
             say(&ping(job, &mut sender, &mut receiver)?.to_string())
         }
-        Role::ThreadsThroughput | Role::ThreadsRoundTrip => {
-            Err(misfit("works between processes: its roles have no threads-"))
-        }
+        Role::ThreadsThroughput | Role::ThreadsRoundTrip => Err(misfit(
+            "works between processes: its roles have no threads-",
+        )),
     }
 }
 
@@ -76,7 +76,8 @@ pub fn threads<P: Pair>(job: &Job) -> anyhow::Result<()> {
             anyhow::Ok(received.json())
         })?,
         Role::ThreadsRoundTrip => {
-            let (mut sender_back, mut receiver_back) = P::pair(&Place::new(job, BACK, Part::Create))?;
+            let (mut sender_back, mut receiver_back) =
+                P::pair(&Place::new(job, BACK, Part::Create))?;
             std::thread::scope(|scope| {
                 let answering = scope.spawn(|| {
                     pin(job.cores.get(1))?;
@@ -88,7 +89,11 @@ pub fn threads<P: Pair>(job: &Job) -> anyhow::Result<()> {
                 anyhow::Ok(result)
             })?
         }
-        _ => return Err(misfit("works between threads: its roles begin with threads-")),
+        _ => {
+            return Err(misfit(
+                "works between threads: its roles begin with threads-",
+            ));
+        }
     };
     say(&result.to_string())
 }
@@ -208,7 +213,11 @@ fn receive_all<R: Receiver>(job: &Job, receiver: &mut R) -> anyhow::Result<Recei
     Ok(received)
 }
 
-fn pong(job: &Job, receiver: &mut impl Receiver, sender: &mut impl Sender) -> anyhow::Result<Value> {
+fn pong(
+    job: &Job,
+    receiver: &mut impl Receiver,
+    sender: &mut impl Sender,
+) -> anyhow::Result<Value> {
     let mut incoming = Incoming::new(job.size, true);
     let mut idle = Idle::default();
     let mut answer = vec![0; job.size];
@@ -241,12 +250,16 @@ fn receive(
     Ok(())
 }
 
-fn ping(job: &Job, sender: &mut impl Sender, receiver: &mut impl Receiver) -> anyhow::Result<Value> {
+fn ping(
+    job: &Job,
+    sender: &mut impl Sender,
+    receiver: &mut impl Receiver,
+) -> anyhow::Result<Value> {
     let mut outgoing = Outgoing::new(job.size, 1, job.damaged);
     let mut incoming = Incoming::new(job.size, true);
     let mut idle = Idle::default();
-    let mut half_trips = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3)
-        .context("making a histogram")?;
+    let mut half_trips =
+        Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).context("making a histogram")?;
     let mut trip = |number| {
         send(sender, outgoing.numbered(number, 1), &mut idle)?;
         receive(receiver, &mut incoming, &mut idle, |message| {

@@ -32,10 +32,20 @@ struct Process {
 }
 
 impl Process {
-    fn start(rival: &str, role: &str, dir: &Path, arguments: &[&str], environment: &[(&str, u64)]) -> Self {
+    fn start(
+        rival: &str,
+        role: &str,
+        dir: &Path,
+        arguments: &[&str],
+        environment: &[(&str, u64)],
+    ) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rivals"));
         command.arg(rival).arg(role).arg(dir).args(arguments);
-        command.envs(environment.iter().map(|(name, value)| (name, value.to_string())));
+        command.envs(
+            environment
+                .iter()
+                .map(|(name, value)| (name, value.to_string())),
+        );
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdin = child.stdin.take();
@@ -43,7 +53,9 @@ impl Process {
         let (sender, lines) = channel();
         std::thread::spawn(move || {
             // The test may have seen enough.
-            stdout.lines().try_for_each(|line| sender.send(line.unwrap()))
+            stdout
+                .lines()
+                .try_for_each(|line| sender.send(line.unwrap()))
         });
         let what = format!("{rival} {role}");
         Self {
@@ -90,7 +102,9 @@ impl Drop for Process {
 }
 
 fn rivals(arguments: &[&str]) -> std::process::Output {
-    let output = Command::new(env!("CARGO_BIN_EXE_rivals")).args(arguments).output();
+    let output = Command::new(env!("CARGO_BIN_EXE_rivals"))
+        .args(arguments)
+        .output();
     output.unwrap()
 }
 
@@ -120,11 +134,15 @@ fn has(description: &Value, role: &str) -> bool {
 }
 
 fn between_processes() -> impl Iterator<Item = (String, Value)> {
-    available().into_iter().filter(|(_, described)| described["kind"] == "processes")
+    available()
+        .into_iter()
+        .filter(|(_, described)| described["kind"] == "processes")
 }
 
 fn directory() -> TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
 }
 
 /// Runs a consumer and a producer; what each of them printed.
@@ -144,18 +162,28 @@ fn every_rival_describes_itself_or_says_what_is_missing() {
         let output = rivals(&[&name, "describe"]);
         if output.status.code() == Some(69) {
             let missing = String::from_utf8(output.stderr).unwrap();
-            assert!(missing.contains("with"), "{name} does not say how to get it: {missing}");
+            assert!(
+                missing.contains("with"),
+                "{name} does not say how to get it: {missing}"
+            );
             continue;
         }
         let described: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(described["name"], name);
-        assert!(["processes", "threads"].map(Value::from).contains(&described["kind"]));
+        assert!(
+            ["processes", "threads"]
+                .map(Value::from)
+                .contains(&described["kind"])
+        );
         for flag in ["acked", "survives_kill", "mpmc", "durable", "blocking"] {
             assert!(described[flag].is_boolean(), "{name}: {flag}");
         }
         for text in ["version", "notes"] {
             let said = described[text].as_str().unwrap();
-            assert!(!said.is_empty() && !said.contains("unknown"), "{name}: {text} {said:?}");
+            assert!(
+                !said.is_empty() && !said.contains("unknown"),
+                "{name}: {text} {said:?}"
+            );
         }
         assert!(!described["roles"].as_array().unwrap().is_empty());
         assert!(described["max_size"].is_null() || described["max_size"].is_u64());
@@ -171,7 +199,9 @@ fn every_message_sent_is_received() {
             ("64", "7", "throughput-batch"),
             ("65536", "1", "throughput"),
         ] {
-            let fits = described["max_size"].as_u64().is_none_or(|most| most >= size.parse().unwrap());
+            let fits = described["max_size"]
+                .as_u64()
+                .is_none_or(|most| most >= size.parse().unwrap());
             if !has(&described, role) || !fits {
                 continue;
             }
@@ -190,7 +220,10 @@ fn check_round_trips(name: &str, result: &Value) {
     assert_eq!(result["messages"], COUNT, "{name}");
     let at = |key: &str| result[key].as_u64().unwrap();
     let quantiles = ["p50_ns", "p90_ns", "p99_ns", "p999_ns", "max_ns"].map(at);
-    assert!(quantiles.is_sorted() && quantiles[0] > 0, "{name}: {result}");
+    assert!(
+        quantiles.is_sorted() && quantiles[0] > 0,
+        "{name}: {result}"
+    );
     // Half trips that take longer than half of all the time would have overlapped.
     assert!(at("p50_ns") * COUNT <= at("ns") * 2, "{name}: {result}");
 }
@@ -217,7 +250,9 @@ fn every_ping_is_answered() {
 fn threads_send_and_answer_like_processes() {
     let count = COUNT.to_string();
     let dir = directory();
-    let threads = available().into_iter().filter(|(_, described)| described["kind"] == "threads");
+    let threads = available()
+        .into_iter()
+        .filter(|(_, described)| described["kind"] == "threads");
     for (name, described) in threads {
         for batch in ["1", "7"] {
             if batch != "1" && !has(&described, "throughput-batch") {
@@ -227,7 +262,13 @@ fn threads_send_and_answer_like_processes() {
             let pair = Process::start(&name, "threads-throughput", dir.path(), &arguments, &[]);
             assert_eq!(pair.result()["messages"], COUNT, "{name}");
         }
-        let pair = Process::start(&name, "threads-round-trip", dir.path(), &["64", &count, "-"], &[]);
+        let pair = Process::start(
+            &name,
+            "threads-round-trip",
+            dir.path(),
+            &["64", &count, "-"],
+            &[],
+        );
         check_round_trips(&name, &pair.result());
     }
 }
@@ -238,7 +279,8 @@ fn a_damaged_message_ends_its_receiver_with_65() {
     for (name, described) in available() {
         let dir = directory();
         let arguments = ["64", "10", "-"];
-        let start = |role, environment| Process::start(&name, role, dir.path(), &arguments, environment);
+        let start =
+            |role, environment| Process::start(&name, role, dir.path(), &arguments, environment);
         let mut receiver = if described["kind"] == "threads" {
             start("threads-throughput", &damage)
         } else {
@@ -271,7 +313,8 @@ fn of_several_consumers_each_gets_an_end_message() {
             Process::start(&name, role, dir.path(), arguments, environment).ready()
         };
         // Both starting at once, one of them finds the queue made.
-        let consumers = [0, 1].map(|_| Process::start(&name, "consume", dir.path(), &["64", "0", "-", "8"], &[]));
+        let consumers = [0, 1]
+            .map(|_| Process::start(&name, "consume", dir.path(), &["64", "0", "-", "8"], &[]));
         let consumers = consumers.map(Process::ready);
         let count = COUNT.to_string();
         let producers = [0, 1].map(|index| {

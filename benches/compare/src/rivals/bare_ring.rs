@@ -102,7 +102,10 @@ impl Sender for In {
         let sent = wanted.min(room);
         for message in messages.chunks_exact(size).take(sent) {
             // SAFETY: the slot holds `size` bytes, and the receiver leaves it alone until the tail has passed it.
-            unsafe { ring.slot(self.tail).copy_from_nonoverlapping(message.as_ptr(), size) };
+            unsafe {
+                ring.slot(self.tail)
+                    .copy_from_nonoverlapping(message.as_ptr(), size)
+            };
             self.tail += 1;
         }
         if sent > 0 {

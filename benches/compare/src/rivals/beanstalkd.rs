@@ -41,8 +41,13 @@ fn server(place: &Place, synced: bool) -> anyhow::Result<Command> {
     let log = place.dir.join("log");
     std::fs::create_dir_all(&log).context("making the log's directory")?;
     let mut command = Command::new(SERVER);
-    command.arg("-l").arg(format!("unix:{}", place.dir.join("socket").display()));
-    command.arg("-b").arg(log).args(["-f", if synced { "0" } else { "50" }]);
+    command
+        .arg("-l")
+        .arg(format!("unix:{}", place.dir.join("socket").display()));
+    command
+        .arg("-b")
+        .arg(log)
+        .args(["-f", if synced { "0" } else { "50" }]);
     command.args(["-z", "1048576"]);
     Ok(command)
 }
@@ -78,14 +83,19 @@ fn open(place: &Place, synced: bool) -> anyhow::Result<End> {
 
 impl End {
     fn flush(&mut self) -> anyhow::Result<()> {
-        self.socket.get_mut().write_all(&self.out).context("writing to beanstalkd")?;
+        self.socket
+            .get_mut()
+            .write_all(&self.out)
+            .context("writing to beanstalkd")?;
         self.out.clear();
         Ok(())
     }
 
     fn read_line(&mut self) -> anyhow::Result<()> {
         self.line.clear();
-        self.socket.read_line(&mut self.line).context("reading from beanstalkd")?;
+        self.socket
+            .read_line(&mut self.line)
+            .context("reading from beanstalkd")?;
         Ok(())
     }
 
@@ -105,7 +115,9 @@ impl End {
             (Some("RESERVED"), Some(id), Some(length)) => {
                 let (id, length) = (id.parse()?, length.parse::<usize>()?);
                 self.body.resize(length + 2, 0);
-                self.socket.read_exact(&mut self.body).context("reading a job")?;
+                self.socket
+                    .read_exact(&mut self.body)
+                    .context("reading a job")?;
                 self.body.truncate(length);
                 Ok(Some(id))
             }

@@ -1,8 +1,8 @@
 //! disruptor: one producer's ring, read through its event poller; messages are written in place.
 
 use disruptor::{
-    BusySpin, EventPoller, MissingFreeSlots, Polling, Producer, SingleConsumerBarrier, SingleProducer,
-    SingleProducerBarrier, build_single_producer,
+    BusySpin, EventPoller, MissingFreeSlots, Polling, Producer, SingleConsumerBarrier,
+    SingleProducer, SingleProducerBarrier, build_single_producer,
 };
 
 use super::LARGEST;
@@ -50,7 +50,9 @@ impl<const N: usize> Pair for Disruptor<N> {
 impl<const N: usize> Sender for In<N> {
     #[inline]
     fn try_send(&mut self, message: &[u8]) -> anyhow::Result<bool> {
-        let published = self.ring.try_publish(|slot| slot[..message.len()].copy_from_slice(message));
+        let published = self
+            .ring
+            .try_publish(|slot| slot[..message.len()].copy_from_slice(message));
         Ok(published.is_ok())
     }
 

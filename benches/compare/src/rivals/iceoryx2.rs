@@ -6,7 +6,8 @@ use anyhow::{Context, anyhow};
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::{
-    AllocationStrategy, BackpressureStrategy, LogLevel, Node, NodeBuilder, ServiceName, ipc, set_log_level,
+    AllocationStrategy, BackpressureStrategy, LogLevel, Node, NodeBuilder, ServiceName, ipc,
+    set_log_level,
 };
 use iceoryx2::service::port_factory::PortFactory as _;
 use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
@@ -34,7 +35,9 @@ fn service(place: &Place) -> anyhow::Result<Kept> {
     set_log_level(LogLevel::Error);
     let wrong = |error: &dyn std::fmt::Debug| anyhow!("opening the service: {error:?}");
     let name = ServiceName::new(&place.name()).map_err(|error| wrong(&error))?;
-    let node = NodeBuilder::new().create::<ipc::Service>().map_err(|error| wrong(&error))?;
+    let node = NodeBuilder::new()
+        .create::<ipc::Service>()
+        .map_err(|error| wrong(&error))?;
     let service = node
         .service_builder(&name)
         .publish_subscribe::<[u8]>()
@@ -123,7 +126,10 @@ impl Receiver for Out {
         take: &mut impl FnMut(&[u8]) -> anyhow::Result<()>,
     ) -> anyhow::Result<usize> {
         let received = self.port.receive();
-        let Some(sample) = received.map_err(|error| anyhow!("{error:?}")).context("receiving")? else {
+        let Some(sample) = received
+            .map_err(|error| anyhow!("{error:?}"))
+            .context("receiving")?
+        else {
             return Ok(0);
         };
         take(sample.payload()).map(|()| 1)

@@ -2,7 +2,9 @@
 
 use anyhow::{Context, bail};
 use ipc_channel::TryRecvError;
-use ipc_channel::ipc::{IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcSender, bytes_channel};
+use ipc_channel::ipc::{
+    IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcSender, bytes_channel,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -34,18 +36,22 @@ impl<T: Serialize + DeserializeOwned> End<T> {
     ) -> anyhow::Result<Self> {
         let file = place.file();
         if place.creates() {
-            let (server, name) = IpcOneShotServer::new().context("listening for the other process")?;
+            let (server, name) =
+                IpcOneShotServer::new().context("listening for the other process")?;
             std::fs::write(&file, name).with_context(|| format!("writing {}", file.display()))?;
             return Ok(Self {
                 awaited: Some(server),
                 end: None,
             });
         }
-        let name = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let name = std::fs::read_to_string(&file)
+            .with_context(|| format!("reading {}", file.display()))?;
         let other = IpcSender::<U>::connect(name).context("connecting to the other process")?;
         let (sender, receiver) = bytes_channel().context("making a channel")?;
         let (ours, theirs) = split(sender, receiver);
-        other.send(theirs).map_err(|error| anyhow::anyhow!("sending the other end over: {error:?}"))?;
+        other
+            .send(theirs)
+            .map_err(|error| anyhow::anyhow!("sending the other end over: {error:?}"))?;
         Ok(Self {
             awaited: None,
             end: Some(ours),
@@ -56,7 +62,8 @@ impl<T: Serialize + DeserializeOwned> End<T> {
     fn get(&mut self) -> anyhow::Result<&T> {
         if let Some(server) = self.awaited.take() {
             let accepted = server.accept();
-            let (_, end) = accepted.map_err(|error| anyhow::anyhow!("waiting for the channel: {error:?}"))?;
+            let (_, end) =
+                accepted.map_err(|error| anyhow::anyhow!("waiting for the channel: {error:?}"))?;
             self.end = Some(end);
         }
         self.end.as_ref().context("no channel came")
@@ -78,7 +85,9 @@ impl Rival for IpcChannel {
 
 impl Sender for End<IpcBytesSender> {
     fn try_send(&mut self, message: &[u8]) -> anyhow::Result<bool> {
-        self.get()?.send(message).context("sending to the channel")?;
+        self.get()?
+            .send(message)
+            .context("sending to the channel")?;
         Ok(true)
     }
 }

@@ -12,6 +12,8 @@ mod disruptor;
 mod iceoryx2;
 #[cfg(feature = "ipc-channel")]
 mod ipc_channel;
+#[cfg(feature = "nats")]
+mod nats;
 mod pipe;
 mod posix_mq;
 #[cfg(feature = "redis")]
@@ -19,13 +21,15 @@ mod redis;
 #[cfg(feature = "ringfire")]
 mod ringfire;
 mod rtrb;
-#[cfg(any(feature = "redis", feature = "beanstalkd"))]
+#[cfg(any(feature = "redis", feature = "beanstalkd", feature = "nats"))]
 mod server;
 #[cfg(feature = "shaq")]
 mod shaq;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod unix_socket;
+#[cfg(feature = "zeromq")]
+mod zeromq;
 
 use crate::contract::{Description, Job, Missing};
 use crate::roles::{processes, threads};
@@ -97,14 +101,26 @@ macro_rules! rival {
 }
 
 pub static ALL: &[Entry] = &[
-    rival!("bare-ring", bare_ring::describe, processes::<bare_ring::BareRing>),
-    rival!("crossbeam-queue", crossbeam::describe_queue, |job| by_size!(
-        threads, crossbeam::Queue, job
+    rival!(
+        "bare-ring",
+        bare_ring::describe,
+        processes::<bare_ring::BareRing>
+    ),
+    rival!(
+        "crossbeam-queue",
+        crossbeam::describe_queue,
+        |job| by_size!(threads, crossbeam::Queue, job)
+    ),
+    rival!(
+        "crossbeam-channel",
+        crossbeam::describe_channel,
+        |job| by_size!(threads, crossbeam::Channel, job)
+    ),
+    rival!("rtrb", rtrb::describe, |job| by_size!(
+        threads,
+        rtrb::Ring,
+        job
     )),
-    rival!("crossbeam-channel", crossbeam::describe_channel, |job| by_size!(
-        threads, crossbeam::Channel, job
-    )),
-    rival!("rtrb", rtrb::describe, |job| by_size!(threads, rtrb::Ring, job)),
     rival!("disruptor", feature "disruptor", disruptor::describe, |job| by_size!(
         threads, disruptor::Disruptor, job
     )),
@@ -115,9 +131,17 @@ pub static ALL: &[Entry] = &[
         processes, shaq::Mpmc, job
     )),
     rival!("iceoryx2", feature "iceoryx2", iceoryx2::describe, processes::<iceoryx2::Iceoryx2>),
-    rival!("unix-socket", unix_socket::describe, processes::<unix_socket::UnixSocket>),
+    rival!(
+        "unix-socket",
+        unix_socket::describe,
+        processes::<unix_socket::UnixSocket>
+    ),
     rival!("pipe", pipe::describe, processes::<pipe::Pipe>),
-    rival!("posix-mq", posix_mq::describe, processes::<posix_mq::PosixMq>),
+    rival!(
+        "posix-mq",
+        posix_mq::describe,
+        processes::<posix_mq::PosixMq>
+    ),
     rival!("ipc-channel", feature "ipc-channel", ipc_channel::describe, processes::<ipc_channel::IpcChannel>),
     rival!("ringfire", feature "ringfire", ringfire::describe_ring, |job| by_size!(
         processes, ringfire::Ring, job
@@ -126,10 +150,12 @@ pub static ALL: &[Entry] = &[
         processes, ringfire::Mpmc, job
     )),
     rival!("boost", feature "boost", boost::describe, processes::<boost::Boost>),
+    rival!("zeromq", feature "zeromq", zeromq::describe, processes::<zeromq::ZeroMq>),
     rival!("sqlite", feature "sqlite", sqlite::describe_normal, processes::<sqlite::Sqlite<false>>),
     rival!("sqlite-full", feature "sqlite", sqlite::describe_full, processes::<sqlite::Sqlite<true>>),
     rival!("redis-stream", feature "redis", redis::describe_everysec, processes::<redis::Stream<false>>),
     rival!("redis-stream-always", feature "redis", redis::describe_always, processes::<redis::Stream<true>>),
     rival!("beanstalkd", feature "beanstalkd", beanstalkd::describe_log, processes::<beanstalkd::Tube<false>>),
     rival!("beanstalkd-fsync", feature "beanstalkd", beanstalkd::describe_synced, processes::<beanstalkd::Tube<true>>),
+    rival!("nats-jetstream", feature "nats", nats::describe, processes::<nats::JetStream>),
 ];

@@ -36,7 +36,10 @@ fn open(place: &Place) -> anyhow::Result<File> {
     }
     // Open for both, neither end has to wait for the other, nor sees the pipe close.
     let mut options = OpenOptions::new();
-    options.read(true).write(true).custom_flags(libc::O_NONBLOCK);
+    options
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK);
     let pipe = options
         .open(&path)
         .with_context(|| format!("opening the pipe {}", path.display()))?;
@@ -77,7 +80,11 @@ impl Sender for In {
     }
 
     fn try_send_batch(&mut self, messages: &[u8], size: usize) -> anyhow::Result<usize> {
-        let whole = if size <= ATOMIC { ATOMIC / size * size } else { usize::MAX };
+        let whole = if size <= ATOMIC {
+            ATOMIC / size * size
+        } else {
+            usize::MAX
+        };
         let mut done = self.begun;
         while done < messages.len() {
             let next = &messages[done..messages.len().min(done.saturating_add(whole))];
@@ -105,7 +112,10 @@ impl Receiver for Out {
         most: usize,
         take: &mut impl FnMut(&[u8]) -> anyhow::Result<()>,
     ) -> anyhow::Result<usize> {
-        match self.pipe.read(&mut self.bytes[self.filled..most * self.size]) {
+        match self
+            .pipe
+            .read(&mut self.bytes[self.filled..most * self.size])
+        {
             Ok(read) => self.filled += read,
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
             Err(error) => return Err(error).context("reading from the pipe"),

@@ -36,8 +36,13 @@ impl End {
         let queue = if place.creates() {
             create(&name, place)?
         } else {
-            mq_open(&*name, MQ_OFlag::O_RDWR | MQ_OFlag::O_NONBLOCK, Mode::empty(), None)
-                .with_context(|| format!("opening the message queue {name}"))?
+            mq_open(
+                &*name,
+                MQ_OFlag::O_RDWR | MQ_OFlag::O_NONBLOCK,
+                Mode::empty(),
+                None,
+            )
+            .with_context(|| format!("opening the message queue {name}"))?
         };
         Ok(Self {
             queue,
@@ -59,10 +64,14 @@ fn create(name: &str, place: &Place) -> anyhow::Result<MqdT> {
             Ok(queue) => return Ok(queue),
             // Above a limit of the system, or of the user.
             Err(Errno::EINVAL | Errno::EMFILE | Errno::EPERM) => {}
-            Err(error) => return Err(error).with_context(|| format!("making the message queue {name}")),
+            Err(error) => {
+                return Err(error).with_context(|| format!("making the message queue {name}"));
+            }
         }
     }
-    bail!("no message queue of {size} bytes a message, not even 10 deep; see mq_overview(7) for the limits");
+    bail!(
+        "no message queue of {size} bytes a message, not even 10 deep; see mq_overview(7) for the limits"
+    );
 }
 
 impl Drop for End {

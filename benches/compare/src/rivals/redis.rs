@@ -42,7 +42,9 @@ pub struct Stream<const ALWAYS: bool>;
 
 fn server(place: &Place, always: bool) -> Command {
     let mut command = Command::new(SERVER);
-    command.args(["--port", "0", "--unixsocket"]).arg(place.dir.join("redis.socket"));
+    command
+        .args(["--port", "0", "--unixsocket"])
+        .arg(place.dir.join("redis.socket"));
     command.args(["--save", "", "--appendonly", "yes", "--daemonize", "no"]);
     command.args(["--appendfsync", if always { "always" } else { "everysec" }]);
     command.arg("--dir").arg(&place.dir);
@@ -66,7 +68,12 @@ fn open(place: &Place, always: bool) -> anyhow::Result<End> {
     let (client, mut redis) = Client::connect(place, || Ok(server(place, always)), connect)?;
     if place.creates() {
         let mut create = cmd("XGROUP");
-        create.arg("CREATE").arg(place.queue).arg(GROUP).arg("0").arg("MKSTREAM");
+        create
+            .arg("CREATE")
+            .arg(place.queue)
+            .arg(GROUP)
+            .arg("0")
+            .arg("MKSTREAM");
         create.exec(&mut redis).context("making the group")?;
     }
     Ok(End {
@@ -98,9 +105,17 @@ impl Sender for End {
     fn try_send_batch(&mut self, messages: &[u8], size: usize) -> anyhow::Result<usize> {
         let mut pipeline = pipe();
         for message in messages.chunks_exact(size) {
-            pipeline.cmd("XADD").arg(self.stream).arg("*").arg("m").arg(message).ignore();
+            pipeline
+                .cmd("XADD")
+                .arg(self.stream)
+                .arg("*")
+                .arg("m")
+                .arg(message)
+                .ignore();
         }
-        pipeline.exec(&mut self.redis).context("adding to the stream")?;
+        pipeline
+            .exec(&mut self.redis)
+            .context("adding to the stream")?;
         Ok(messages.len() / size)
     }
 }
@@ -114,10 +129,22 @@ impl Receiver for End {
         take: &mut impl FnMut(&[u8]) -> anyhow::Result<()>,
     ) -> anyhow::Result<usize> {
         let mut read = cmd("XREADGROUP");
-        read.arg("GROUP").arg(GROUP).arg(&self.consumer).arg("COUNT").arg(most);
-        read.arg("BLOCK").arg(BLOCK_MS).arg("STREAMS").arg(self.stream).arg(">");
-        let reply: Option<StreamReadReply> = read.query(&mut self.redis).context("reading the stream")?;
-        let Some(entries) = reply.and_then(|mut reply| reply.keys.pop()).map(|key| key.ids) else {
+        read.arg("GROUP")
+            .arg(GROUP)
+            .arg(&self.consumer)
+            .arg("COUNT")
+            .arg(most);
+        read.arg("BLOCK")
+            .arg(BLOCK_MS)
+            .arg("STREAMS")
+            .arg(self.stream)
+            .arg(">");
+        let reply: Option<StreamReadReply> =
+            read.query(&mut self.redis).context("reading the stream")?;
+        let Some(entries) = reply
+            .and_then(|mut reply| reply.keys.pop())
+            .map(|key| key.ids)
+        else {
             return Ok(0);
         };
         for entry in &entries {
@@ -128,7 +155,12 @@ impl Receiver for End {
         }
         let ids: Vec<&str> = entries.iter().map(|entry| &*entry.id).collect();
         let mut settle = pipe();
-        settle.cmd("XACK").arg(self.stream).arg(GROUP).arg(&ids).ignore();
+        settle
+            .cmd("XACK")
+            .arg(self.stream)
+            .arg(GROUP)
+            .arg(&ids)
+            .ignore();
         settle.cmd("XDEL").arg(self.stream).arg(&ids).ignore();
         settle.exec(&mut self.redis).context("acknowledging")?;
         Ok(entries.len())

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 use ringfire::{
-    CleanupMode, FlowControl, MpmcProducer, MpmcQueueConsumer, RingConsumer, RingProducer, RingProducerBuilder,
+    CleanupMode, FlowControl, MpmcProducer, MpmcQueueConsumer, RingConsumer, RingProducer,
+    RingProducerBuilder,
 };
 
 use super::{LARGEST, array};
@@ -80,7 +81,10 @@ impl<const N: usize> Rival for Ring<N> {
         let start = Instant::now();
         // It holds nothing back for a reader that has not come yet.
         while !place.creates() && !has_reader(&ring) {
-            ensure!(start.elapsed() < Duration::from_secs(10), "no reader came within 10 s");
+            ensure!(
+                start.elapsed() < Duration::from_secs(10),
+                "no reader came within 10 s"
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(RingIn { ring })
@@ -96,7 +100,8 @@ impl<const N: usize> Rival for Ring<N> {
 }
 
 fn has_reader<const N: usize>(ring: &RingProducer<[u8; N]>) -> bool {
-    ring.registry().is_some_and(|readers| readers.min_cursor().is_some())
+    ring.registry()
+        .is_some_and(|readers| readers.min_cursor().is_some())
 }
 
 impl<const N: usize> Sender for RingIn<N> {

@@ -23,7 +23,10 @@ pub fn needs(program: &str, package: &str) -> anyhow::Result<()> {
     if std::env::split_paths(&path).any(|directory| directory.join(program).is_file()) {
         return Ok(());
     }
-    Err(Missing(format!("no {program} on PATH; install it with apt-get install {package}")).into())
+    Err(Missing(format!(
+        "no {program} on PATH; install it with apt-get install {package}"
+    ))
+    .into())
 }
 
 /// What the server calls itself: the first number with dots in what it prints.
@@ -53,9 +56,15 @@ impl Client {
     ) -> anyhow::Result<(Self, T)> {
         let users = place.dir.join("users");
         let first = place.creates() && !users.exists();
-        let users = File::options().create(true).append(true).open(&users).context("opening the lock")?;
+        let users = File::options()
+            .create(true)
+            .append(true)
+            .open(&users)
+            .context("opening the lock")?;
         users.lock_shared().context("locking")?;
-        let server = first.then(|| start(&mut command()?, &place.dir)).transpose()?;
+        let server = first
+            .then(|| start(&mut command()?, &place.dir))
+            .transpose()?;
         let mut client = Self { server, users };
         let connection = client.wait(connect)?;
         Ok((client, connection))
@@ -72,7 +81,9 @@ impl Client {
             if let Some(server) = &mut self.server
                 && let Some(status) = server.try_wait()?
             {
-                bail!("the server ended at once, with {status}; see server.log in the run's directory");
+                bail!(
+                    "the server ended at once, with {status}; see server.log in the run's directory"
+                );
             }
         }
     }
@@ -104,7 +115,11 @@ impl Drop for Client {
 /// Starts a server that does not outlive us, however we end.
 fn start(command: &mut Command, dir: &Path) -> anyhow::Result<Child> {
     let log = File::create(dir.join("server.log")).context("making server.log")?;
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).current_dir(dir);
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .current_dir(dir);
     let parent = Pid::this();
     // SAFETY: between fork and exec it makes two system calls, and no allocation.
     unsafe {
@@ -118,5 +133,7 @@ fn start(command: &mut Command, dir: &Path) -> anyhow::Result<Child> {
         });
     }
     let program = command.get_program().to_owned();
-    command.spawn().with_context(|| format!("starting {}", program.display()))
+    command
+        .spawn()
+        .with_context(|| format!("starting {}", program.display()))
 }

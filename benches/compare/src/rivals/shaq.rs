@@ -12,7 +12,11 @@ use super::{LARGEST, array};
 use crate::contract::Description;
 use crate::queue::{Place, Receiver, Rival, Sender};
 
-const VERSION: &str = if cfg!(feature = "shaq-5") { "5.1.1" } else { "4.0.0" };
+const VERSION: &str = if cfg!(feature = "shaq-5") {
+    "5.1.1"
+} else {
+    "4.0.0"
+};
 
 pub fn describe_spsc() -> anyhow::Result<Description> {
     Ok(Description {

@@ -29,8 +29,7 @@ pub fn describe_full() -> anyhow::Result<Description> {
     })
 }
 
-const CREATE: &str =
-    "CREATE TABLE message (id INTEGER PRIMARY KEY, claimed_until INTEGER NOT NULL, body BLOB NOT NULL)";
+const CREATE: &str = "CREATE TABLE message (id INTEGER PRIMARY KEY, claimed_until INTEGER NOT NULL, body BLOB NOT NULL)";
 const INSERT: &str = "INSERT INTO message (claimed_until, body) VALUES (0, ?)";
 const ANY: &str = "SELECT 1 FROM message WHERE claimed_until < ? LIMIT 1";
 const CLAIM: &str = "UPDATE message SET claimed_until = ?1 WHERE id IN \
@@ -44,7 +43,8 @@ pub struct Sqlite<const FULL: bool>;
 
 fn open(place: &Place, full: bool) -> anyhow::Result<Connection> {
     let path = place.file().with_extension("sqlite");
-    let connection = Connection::open(&path).with_context(|| format!("opening {}", path.display()))?;
+    let connection =
+        Connection::open(&path).with_context(|| format!("opening {}", path.display()))?;
     connection.busy_timeout(Duration::from_secs(30))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", if full { "FULL" } else { "NORMAL" })?;
@@ -80,7 +80,9 @@ impl Sender for End {
     }
 
     fn try_send_batch(&mut self, messages: &[u8], size: usize) -> anyhow::Result<usize> {
-        let transaction = self.database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self
+            .database
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut insert = transaction.prepare_cached(INSERT)?;
         for message in messages.chunks_exact(size) {
             insert.execute([message])?;
@@ -111,14 +113,18 @@ impl Receiver for End {
         let mut claimed: Vec<(i64, Vec<u8>)> = self
             .database
             .prepare_cached(CLAIM)?
-            .query_map(params![until, now, i64::try_from(most)?], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .query_map(params![until, now, i64::try_from(most)?], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?
             .collect::<Result<_, _>>()?;
         // RETURNING promises no order.
         claimed.sort_unstable_by_key(|(id, _)| *id);
         for (_, message) in &claimed {
             take(message)?;
         }
-        let transaction = self.database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self
+            .database
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut ack = transaction.prepare_cached(ACK)?;
         for (id, _) in &claimed {
             ack.execute([*id, until])?;

@@ -7,8 +7,8 @@ use anyhow::Context;
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{RcvBuf, SndBuf};
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect, listen, recvmsg,
-    sendmsg, setsockopt, socket,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect, listen,
+    recvmsg, sendmsg, setsockopt, socket,
 };
 
 use super::kernel;
@@ -40,8 +40,13 @@ impl End {
     fn open(place: &Place) -> anyhow::Result<Self> {
         let path = place.file();
         let address = UnixAddr::new(&path).with_context(|| format!("naming {}", path.display()))?;
-        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
-            .context("making a socket")?;
+        let socket = socket(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            SockFlag::SOCK_CLOEXEC,
+            None,
+        )
+        .context("making a socket")?;
         if place.creates() {
             bind(socket.as_raw_fd(), &address)
                 .and_then(|()| listen(&socket, Backlog::new(8)?))

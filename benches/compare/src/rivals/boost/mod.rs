@@ -19,8 +19,7 @@ pub fn describe() -> anyhow::Result<Description> {
 }
 
 #[cfg(not(has_boost))]
-const MISSING: &str =
-    "built without Boost's headers; get them with apt-get install libboost-dev, or set BOOST_INCLUDE, and build again";
+const MISSING: &str = "built without Boost's headers; get them with apt-get install libboost-dev, or set BOOST_INCLUDE, and build again";
 
 #[cfg(not(has_boost))]
 pub fn describe() -> anyhow::Result<Description> {

@@ -10,9 +10,19 @@ use crate::queue::{Place, Receiver, Rival, Sender};
 unsafe extern "C" {
     fn compare_boost_version() -> *const c_char;
     fn compare_boost_failure() -> *const c_char;
-    fn compare_boost_open(name: *const c_char, create: bool, depth: usize, size: usize) -> *mut c_void;
+    fn compare_boost_open(
+        name: *const c_char,
+        create: bool,
+        depth: usize,
+        size: usize,
+    ) -> *mut c_void;
     fn compare_boost_send(queue: *mut c_void, message: *const c_void, size: usize) -> c_int;
-    fn compare_boost_receive(queue: *mut c_void, into: *mut c_void, room: usize, size: *mut usize) -> c_int;
+    fn compare_boost_receive(
+        queue: *mut c_void,
+        into: *mut c_void,
+        room: usize,
+        size: *mut usize,
+    ) -> c_int;
     fn compare_boost_close(queue: *mut c_void);
     fn compare_boost_remove(name: *const c_char);
 }
@@ -47,7 +57,8 @@ impl End {
     fn open(place: &Place) -> anyhow::Result<Self> {
         let name = CString::new(place.name()).context("naming the queue")?;
         // SAFETY: a string with its end.
-        let queue = unsafe { compare_boost_open(name.as_ptr(), place.creates(), place.depth, place.size) };
+        let queue =
+            unsafe { compare_boost_open(name.as_ptr(), place.creates(), place.depth, place.size) };
         let Some(queue) = NonNull::new(queue) else {
             bail!("opening the queue {}: {}", place.name(), failure());
         };
@@ -86,7 +97,9 @@ impl Rival for Boost {
 impl Sender for End {
     fn try_send(&mut self, message: &[u8]) -> anyhow::Result<bool> {
         // SAFETY: an open queue; the bytes are only read.
-        let sent = unsafe { compare_boost_send(self.queue.as_ptr(), message.as_ptr().cast(), message.len()) };
+        let sent = unsafe {
+            compare_boost_send(self.queue.as_ptr(), message.as_ptr().cast(), message.len())
+        };
         if sent < 0 {
             bail!("sending: {}", failure());
         }
@@ -103,8 +116,9 @@ impl Receiver for End {
         let mut size = 0;
         let into = self.bytes.as_mut_ptr().cast();
         // SAFETY: an open queue; it writes no more than the length given.
-        let received =
-            unsafe { compare_boost_receive(self.queue.as_ptr(), into, self.bytes.len(), &raw mut size) };
+        let received = unsafe {
+            compare_boost_receive(self.queue.as_ptr(), into, self.bytes.len(), &raw mut size)
+        };
         match received {
             0 => Ok(0),
             1 => take(&self.bytes[..size]).map(|()| 1),
