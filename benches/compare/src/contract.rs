@@ -90,19 +90,14 @@ impl Job {
             "threads-round-trip" => Role::ThreadsRoundTrip,
             _ => bail!(Misused(format!("{role:?} is not a role"))),
         };
-        let cores = match &**core {
-            "-" => Vec::new(),
-            list => list
-                .split(',')
-                .map(|core| number("CORE", core))
-                .collect::<Result<_, _>>()?,
-        };
+        let cores = core.split(',').filter(|core| *core != "-");
+        let cores = cores.map(|core| number("CORE", core));
         let job = Self {
             role,
             dir: dir.into(),
             size: number("SIZE", size)?,
             count: number("COUNT", count)?,
-            cores,
+            cores: cores.collect::<Result<_, _>>()?,
             batch: number("BATCH", batch)?,
             producer: setting("SLIPRING_BENCH_PRODUCER")?.unwrap_or(0),
             ends: setting("SLIPRING_BENCH_ENDS")?.unwrap_or(0),

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
@@ -150,5 +151,35 @@ impl Turn {
         self.file
             .set_len(1)
             .context("noting that the queue is made")
+    }
+}
+
+/// For queues whose sender takes along what the receiver has not looked for yet: it stays until the receiver has ended.
+#[derive(Debug)]
+pub struct Farewell {
+    file: PathBuf,
+}
+
+/// A receiver that was killed says nothing.
+const FAREWELL_WITHIN: Duration = Duration::from_secs(10);
+
+impl Farewell {
+    pub fn new(place: &Place) -> Self {
+        Self {
+            file: place.file().with_extension("received"),
+        }
+    }
+
+    /// The receiver's.
+    pub fn say(&self) {
+        let _ = File::create(&self.file);
+    }
+
+    /// The sender's.
+    pub fn wait(&self) {
+        let start = Instant::now();
+        while !self.file.exists() && start.elapsed() < FAREWELL_WITHIN {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }

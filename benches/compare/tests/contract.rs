@@ -14,7 +14,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -145,6 +145,14 @@ fn directory() -> TempDir {
         .unwrap()
 }
 
+/// Processes at work in a directory, as a rival's server is.
+fn at_work_in(dir: &Path) -> usize {
+    let processes = Path::new("/proc").read_dir().unwrap();
+    let places =
+        processes.filter_map(|process| process.unwrap().path().join("cwd").read_link().ok());
+    places.filter(|place| place == dir).count()
+}
+
 /// Runs a consumer and a producer; what each of them printed.
 fn throughput(rival: &str, size: &str, batch: &str) -> (Value, Value) {
     let dir = directory();
@@ -153,7 +161,9 @@ fn throughput(rival: &str, size: &str, batch: &str) -> (Value, Value) {
     let consumer = Process::start(rival, "consume", dir.path(), &arguments, &[]).ready();
     let mut producer = Process::start(rival, "produce", dir.path(), &arguments, &[]).ready();
     producer.go();
-    (producer.result(), consumer.result())
+    let results = (producer.result(), consumer.result());
+    assert_eq!(at_work_in(dir.path()), 0, "{rival} left its server behind");
+    results
 }
 
 #[test]
@@ -187,6 +197,42 @@ fn every_rival_describes_itself_or_says_what_is_missing() {
         }
         assert!(!described["roles"].as_array().unwrap().is_empty());
         assert!(described["max_size"].is_null() || described["max_size"].is_u64());
+    }
+}
+
+/// One truth for what a rival promises.
+#[test]
+fn the_readme_says_what_each_rival_says() {
+    let readme = include_str!("../README.md");
+    for name in names() {
+        let row = readme
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{name}` |")));
+        let cells: Vec<_> = row
+            .unwrap_or_else(|| panic!("no row for {name}"))
+            .split('|')
+            .collect();
+        let Some((_, described)) = available()
+            .into_iter()
+            .find(|(available, _)| *available == name)
+        else {
+            continue;
+        };
+        assert_eq!(
+            cells[2].trim() == "threads",
+            described["kind"] == "threads",
+            "{name}"
+        );
+        let says = |cell: &str| !["no", "-"].contains(&cell.trim());
+        let flags = ["acked", "survives_kill", "mpmc", "durable"];
+        for (flag, cell) in flags.into_iter().zip(&cells[3..]) {
+            assert_eq!(described[flag], says(cell), "{name}: {flag}");
+        }
+        assert_eq!(
+            has(&described, "throughput-batch"),
+            says(cells[7]),
+            "{name}: batch"
+        );
     }
 }
 
@@ -331,6 +377,30 @@ fn of_several_consumers_each_gets_an_end_message() {
         assert_eq!(last.result()["messages"], 0, "{name}");
         let received = consumers.map(|consumer| consumer.result()["messages"].as_u64().unwrap());
         assert_eq!(received[0] + received[1], 2 * COUNT, "{name}: {received:?}");
+    }
+}
+
+#[test]
+fn a_server_ends_with_the_client_that_started_it_even_if_that_is_killed() {
+    for (name, described) in between_processes() {
+        if !described["notes"]
+            .as_str()
+            .unwrap()
+            .contains("server of its own")
+        {
+            continue;
+        }
+        println!("{name}");
+        let dir = directory();
+        let mut consumer =
+            Process::start(&name, "consume", dir.path(), &["64", "10", "-"], &[]).ready();
+        assert_eq!(at_work_in(dir.path()), 1, "{name}");
+        consumer.child.kill().unwrap();
+        let start = Instant::now();
+        while at_work_in(dir.path()) > 0 {
+            assert!(start.elapsed() < WATCHDOG, "{name} left its server behind");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub fn describe_synced() -> anyhow::Result<Description> {
     Ok(Description {
         durable: true,
         name: "beanstalkd-fsync",
-        notes: "as beanstalkd, with the log synced before each answer",
+        notes: "as beanstalkd, a server of its own, with the log synced before each answer",
         ..describe_log()?
     })
 }

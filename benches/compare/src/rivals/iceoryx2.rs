@@ -1,7 +1,5 @@
 //! iceoryx2: publish-subscribe with one subscriber, loans of slices, no overflow; it waits for room itself.
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Context, anyhow};
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
@@ -9,11 +7,10 @@ use iceoryx2::prelude::{
     AllocationStrategy, BackpressureStrategy, LogLevel, Node, NodeBuilder, ServiceName, ipc,
     set_log_level,
 };
-use iceoryx2::service::port_factory::PortFactory as _;
 use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
 
 use crate::contract::{Description, UNBATCHED, built_with};
-use crate::queue::{Place, Receiver, Rival, Sender};
+use crate::queue::{Farewell, Place, Receiver, Rival, Sender};
 
 pub fn describe() -> anyhow::Result<Description> {
     Ok(Description {
@@ -54,23 +51,26 @@ fn service(place: &Place) -> anyhow::Result<Kept> {
 
 pub struct In {
     port: Publisher<ipc::Service, [u8], ()>,
-    kept: Kept,
+    farewell: Farewell,
+    _kept: Kept,
 }
 
-/// A publisher that is gone takes with it what its subscriber has not looked for yet.
 impl Drop for In {
     fn drop(&mut self) {
-        let subscribers = || self.kept.service.dynamic_config().number_of_subscribers();
-        let start = Instant::now();
-        while subscribers() > 0 && start.elapsed() < Duration::from_secs(10) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        self.farewell.wait();
     }
 }
 
 pub struct Out {
     port: Subscriber<ipc::Service, [u8], ()>,
+    farewell: Farewell,
     _kept: Kept,
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        self.farewell.say();
+    }
 }
 
 impl Rival for Iceoryx2 {
@@ -87,7 +87,11 @@ impl Rival for Iceoryx2 {
             .backpressure_strategy(BackpressureStrategy::RetryUntilDelivered)
             .create()
             .map_err(|error| anyhow!("making a publisher: {error:?}"))?;
-        Ok(In { port, kept })
+        Ok(In {
+            port,
+            farewell: Farewell::new(place),
+            _kept: kept,
+        })
     }
 
     fn receiver(place: &Place) -> anyhow::Result<Out> {
@@ -98,7 +102,11 @@ impl Rival for Iceoryx2 {
             .buffer_size(place.depth)
             .create()
             .map_err(|error| anyhow!("making a subscriber: {error:?}"))?;
-        Ok(Out { port, _kept: kept })
+        Ok(Out {
+            port,
+            farewell: Farewell::new(place),
+            _kept: kept,
+        })
     }
 }
 

@@ -32,7 +32,7 @@ pub fn describe_always() -> anyhow::Result<Description> {
     Ok(Description {
         durable: true,
         name: "redis-stream-always",
-        notes: "as redis-stream, with the append-only file synced before each answer",
+        notes: "as redis-stream, a server of its own, with the append-only file synced before each answer",
         ..describe_everysec()?
     })
 }

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getppid};
@@ -121,9 +122,13 @@ fn start(command: &mut Command, dir: &Path) -> anyhow::Result<Child> {
         .stderr(log)
         .current_dir(dir);
     let parent = Pid::this();
-    // SAFETY: between fork and exec it makes two system calls, and no allocation.
+    let mut anywhere = CpuSet::new();
+    (0..CpuSet::count()).try_for_each(|cpu| anywhere.set(cpu))?;
+    // SAFETY: between fork and exec it makes three system calls, and no allocation.
     unsafe {
         command.pre_exec(move || {
+            // Our own CPU is ours.
+            sched_setaffinity(Pid::from_raw(0), &anywhere)?;
             set_pdeathsig(Signal::SIGKILL)?;
             if getppid() != parent {
                 // We died before the kernel knew.

@@ -4,7 +4,7 @@ use anyhow::Context;
 use zmq::{PULL, PUSH, Socket};
 
 use crate::contract::{Description, UNBATCHED};
-use crate::queue::{Place, Receiver, Rival, Sender};
+use crate::queue::{Farewell, Place, Receiver, Rival, Sender};
 
 /// After this long in vain a receiver asks again.
 const TIMEOUT_MS: i32 = 1000;
@@ -12,6 +12,7 @@ const TIMEOUT_MS: i32 = 1000;
 pub fn describe() -> anyhow::Result<Description> {
     let (major, minor, patch) = zmq::version();
     Ok(Description {
+        survives_kill: true,
         blocking: true,
         roles: UNBATCHED,
         notes: "PUSH and PULL over ipc with an I/O thread each; what a killed process had buffered is gone",
@@ -21,12 +22,30 @@ pub fn describe() -> anyhow::Result<Description> {
 
 pub struct ZeroMq;
 
-pub struct End {
+pub struct In {
     socket: Socket,
-    message: zmq::Message,
+    farewell: Farewell,
 }
 
-fn open(place: &Place, kind: zmq::SocketType) -> anyhow::Result<End> {
+pub struct Out {
+    socket: Socket,
+    message: zmq::Message,
+    farewell: Farewell,
+}
+
+impl Drop for In {
+    fn drop(&mut self) {
+        self.farewell.wait();
+    }
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        self.farewell.say();
+    }
+}
+
+fn open(place: &Place, kind: zmq::SocketType) -> anyhow::Result<Socket> {
     let socket = zmq::Context::new()
         .socket(kind)
         .context("making a socket")?;
@@ -41,31 +60,37 @@ fn open(place: &Place, kind: zmq::SocketType) -> anyhow::Result<End> {
         socket.connect(&address)
     }
     .with_context(|| format!("opening {address}"))?;
-    let message = zmq::Message::new();
-    Ok(End { socket, message })
+    Ok(socket)
 }
 
 impl Rival for ZeroMq {
-    type Sender = End;
-    type Receiver = End;
+    type Sender = In;
+    type Receiver = Out;
 
-    fn sender(place: &Place) -> anyhow::Result<End> {
-        open(place, PUSH)
+    fn sender(place: &Place) -> anyhow::Result<In> {
+        Ok(In {
+            socket: open(place, PUSH)?,
+            farewell: Farewell::new(place),
+        })
     }
 
-    fn receiver(place: &Place) -> anyhow::Result<End> {
-        open(place, PULL)
+    fn receiver(place: &Place) -> anyhow::Result<Out> {
+        Ok(Out {
+            socket: open(place, PULL)?,
+            message: zmq::Message::new(),
+            farewell: Farewell::new(place),
+        })
     }
 }
 
-impl Sender for End {
+impl Sender for In {
     fn try_send(&mut self, message: &[u8]) -> anyhow::Result<bool> {
         self.socket.send(message, 0).context("sending")?;
         Ok(true)
     }
 }
 
-impl Receiver for End {
+impl Receiver for Out {
     const BLOCKING: bool = true;
 
     fn try_receive(
