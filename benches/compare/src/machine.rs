@@ -25,6 +25,29 @@ pub fn pin(core: Option<&usize>) -> anyhow::Result<()> {
         .with_context(|| format!("pinning to CPU {core}"))
 }
 
+/// Lets threads that a queue starts for itself run on any CPU.
+#[cfg(feature = "aeron")]
+pub fn unpinned<T>(start: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let pinned = nix::sched::sched_getaffinity(Pid::from_raw(0)).context("asking for our CPU")?;
+    sched_setaffinity(Pid::from_raw(0), &anywhere()?).context("leaving our CPU")?;
+    let started = start();
+    sched_setaffinity(Pid::from_raw(0), &pinned).context("returning to our CPU")?;
+    started
+}
+
+/// Every CPU that the system lets us use.
+#[cfg(any(
+    feature = "aeron",
+    feature = "redis",
+    feature = "beanstalkd",
+    feature = "nats"
+))]
+pub fn anywhere() -> anyhow::Result<CpuSet> {
+    let mut set = CpuSet::new();
+    (0..CpuSet::count()).try_for_each(|cpu| set.set(cpu))?;
+    Ok(set)
+}
+
 /// Polls in vain, since the last that was not.
 #[derive(Debug, Default)]
 pub struct Idle {

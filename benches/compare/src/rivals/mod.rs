@@ -1,5 +1,7 @@
 //! The rivals: a module each, and the table by which they are found.
 
+#[cfg(feature = "aeron")]
+mod aeron;
 mod bare_ring;
 #[cfg(feature = "beanstalkd")]
 mod beanstalkd;
@@ -151,6 +153,7 @@ pub static ALL: &[Entry] = &[
     )),
     rival!("boost", feature "boost", boost::describe, processes::<boost::Boost>),
     rival!("zeromq", feature "zeromq", zeromq::describe, processes::<zeromq::ZeroMq>),
+    rival!("aeron-ipc", feature "aeron", aeron::describe, processes::<aeron::AeronIpc>),
     rival!("sqlite", feature "sqlite", sqlite::describe_normal, processes::<sqlite::Sqlite<false>>),
     rival!("sqlite-full", feature "sqlite", sqlite::describe_full, processes::<sqlite::Sqlite<true>>),
     rival!("redis-stream", feature "redis", redis::describe_everysec, processes::<redis::Stream<false>>),

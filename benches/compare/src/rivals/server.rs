@@ -7,12 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sched::sched_setaffinity;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getppid};
 
 use crate::contract::Missing;
+use crate::machine::anywhere;
 use crate::queue::Place;
 
 /// Servers take this long to start, and to stop, at most.
@@ -122,8 +123,7 @@ fn start(command: &mut Command, dir: &Path) -> anyhow::Result<Child> {
         .stderr(log)
         .current_dir(dir);
     let parent = Pid::this();
-    let mut anywhere = CpuSet::new();
-    (0..CpuSet::count()).try_for_each(|cpu| anywhere.set(cpu))?;
+    let anywhere = anywhere()?;
     // SAFETY: between fork and exec it makes three system calls, and no allocation.
     unsafe {
         command.pre_exec(move || {
