@@ -2,12 +2,13 @@
 # Builds every rival that this machine can build, and measures them beside slipring.
 # Usage: benches/compare/run.sh [more arguments of slipring bench compare]
 #
+# FEATURES, if set, is more to build, such as aeron, which needs more than a compiler.
 # RIVALS, if set, is the names to run, parted by blanks; else all. What cannot run here is listed with the reason.
 set -eu
 cd "$(dirname "$0")/../.."
-features=""
+features="${FEATURES:-}"
 if command -v c++ >/dev/null; then
-    features=zeromq
+    features="${features:+$features,}zeromq"
 else
     echo "run.sh: no C++ compiler: without zeromq" >&2
 fi

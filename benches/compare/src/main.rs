@@ -1,5 +1,10 @@
 //! `rivals NAME ...`: other queues, each as a program that `slipring bench compare` can drive.
 
+#![cfg_attr(
+    not(all(feature = "iceoryx2", feature = "redis")),
+    allow(dead_code, reason = "what only some rivals need")
+)]
+
 mod contract;
 mod machine;
 mod message;
