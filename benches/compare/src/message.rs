@@ -37,7 +37,8 @@ impl Outgoing {
         for (number, message) in (first..=END).zip(messages) {
             stamp(message, number);
             if self.damaged == Some(number) {
-                message[0] ^= 0x10;
+                // Where only the check against the number can see it.
+                message[self.size - 1] ^= 0x10;
             }
         }
         &self.bytes[..count * self.size]
@@ -116,4 +117,48 @@ impl Incoming {
 #[cold]
 fn wrong(what: String) -> anyhow::Error {
     Corrupt(what).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(incoming: &mut Incoming, number: u64) -> bool {
+        let mut outgoing = Outgoing::new(64, 1, None);
+        incoming.check(outgoing.numbered(number, 1)).is_ok()
+    }
+
+    #[test]
+    fn a_lone_receiver_misses_no_message_and_gets_none_twice() {
+        let mut alone = Incoming::new(64, true);
+        let second = first_number(1);
+        assert!(
+            [0, 1, second, 2, second + 1]
+                .iter()
+                .all(|number| check(&mut alone, *number))
+        );
+        assert!(!check(&mut alone, 4), "3 is missing");
+        assert!(!check(&mut alone, 2), "2 came already");
+    }
+
+    #[test]
+    fn one_of_several_receivers_gets_what_others_leave_in_order() {
+        let mut one = Incoming::new(64, false);
+        assert!(
+            [3, 7, first_number(2) + 5, 8]
+                .iter()
+                .all(|number| check(&mut one, *number))
+        );
+        assert!(!check(&mut one, 7), "7 came already");
+    }
+
+    #[test]
+    fn a_message_of_another_length_is_wrong() {
+        let mut outgoing = Outgoing::new(64, 1, None);
+        assert!(
+            Incoming::new(65, true)
+                .check(outgoing.numbered(0, 1))
+                .is_err()
+        );
+    }
 }
