@@ -21,10 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub fn describe() -> anyhow::Result<Description> {
     Ok(Description {
-        survives_kill: true,
         roles: UNBATCHED,
         max_size: Some(TERM_LENGTH / 8),
-        notes: "broadcast, exclusive publication, term of 16 MiB, driver with one shared thread; a killed publisher is noticed after 10 s",
+        notes: "broadcast, exclusive publication, term of 16 MiB, driver with one shared thread; all stop when the driver's process is killed, here the receiving one; a killed publisher is noticed after 10 s",
         ..Description::new("aeron-ipc", built_with("rusteron-client"))
     })
 }
