@@ -95,14 +95,17 @@ pub fn wait<W: Waitable>(
     deadline: Deadline,
     waitable: &mut W,
 ) -> Result<Option<(W::Output, bool)>, W::Error> {
+    let capacity = attachment.ring().geometry().capacity();
+    let apart = u32::try_from(capacity / 16).map_or(PAUSES_MAX, |apart| apart.clamp(1, PAUSES_MAX));
+    let for_space = waitable.channel() == Channel::Space;
     let spins = match strategy {
-        WaitStrategy::BusySpin if waitable.channel() == Channel::Space => SPINS_PER_CLOCK_FOR_SPACE,
+        WaitStrategy::BusySpin if for_space => SPINS_PER_CLOCK_FOR_SPACE,
         WaitStrategy::BusySpin => SPINS_PER_CLOCK,
+        // Looks that stand apart take as long all together.
+        WaitStrategy::SpinThenPark if cpus() > 1 && for_space => SPINS / apart,
         WaitStrategy::SpinThenPark if cpus() > 1 => SPINS,
         WaitStrategy::SpinThenPark | WaitStrategy::Park => 1,
     };
-    let capacity = attachment.ring().geometry().capacity();
-    let apart = u32::try_from(capacity / 16).map_or(PAUSES_MAX, |apart| apart.clamp(1, PAUSES_MAX));
     let mut attempt = Attempt::Fresh;
     let mut slept = false;
     // Bound: the deadline; each turn takes a clock's glance or a sleep.
