@@ -45,7 +45,6 @@ per_message() {
         for operation in publish claim ack; do
             echo "$kind $operation $(per_message "$kind" "$operation" 32)"
         done
-        echo "$kind empty_poll $(per_message "$kind" empty_poll 1)"
         for operation in publish_batch claim_ack_batch; do
             echo "$kind $operation $(per_message "$kind-batch" "$operation" 32)"
         done
