@@ -66,6 +66,7 @@ impl NewFile {
         if let Some(found) = sys::filesystem_without_locks(&new.file) {
             return Err(OpenError::new(target, OpenErrorKind::Filesystem { found }));
         }
+        refuse_volatile(&new.file, target, verified)?;
         let permissions = std::fs::Permissions::from_mode(mode);
         new.file
             .set_permissions(permissions)
@@ -239,7 +240,17 @@ pub fn open(path: &Path, writable: bool) -> Result<(OwnFile, Verified), OpenErro
     let header = bytes.get(..length).unwrap_or_default();
     let verified = FileHeader::verify(header, metadata.size())
         .map_err(|error| OpenError::new(path, OpenErrorKind::Format(error)))?;
+    if writable {
+        refuse_volatile(&file, path, &verified)?;
+    }
     Ok((file, verified))
+}
+
+fn refuse_volatile(file: &File, path: &Path, verified: &Verified) -> Result<(), OpenError> {
+    let volatile = sys::volatile_filesystem(file).filter(|_| verified.durability.is_durable());
+    volatile.map_or(Ok(()), |found| {
+        Err(OpenError::new(path, OpenErrorKind::Volatile { found }))
+    })
 }
 
 /// Removes a queue file, if it is one. Who has it open keeps it.
@@ -275,6 +286,8 @@ mod tests {
             geometry: Options::default().capacity(2).geometry().unwrap(),
             full_policy: Default::default(),
             timestamps: Default::default(),
+            durability: Default::default(),
+            checksums: false,
             queue_id: [1; 16],
             boot_id: [2; 16],
             created_ns: 3,

@@ -72,6 +72,8 @@ mod dead;
 #[cfg(not(slipring_loom))]
 mod delivery;
 #[cfg(not(slipring_loom))]
+mod durable;
+#[cfg(not(slipring_loom))]
 mod error;
 #[cfg(not(slipring_loom))]
 mod file;
@@ -100,6 +102,8 @@ mod queue;
 #[cfg(not(slipring_loom))]
 mod receive;
 #[cfg(not(slipring_loom))]
+mod recover;
+#[cfg(not(slipring_loom))]
 mod reservation;
 #[doc(hidden)]
 pub mod ring;
@@ -126,18 +130,18 @@ pub use delivery::Delivery;
 #[cfg(not(slipring_loom))]
 pub use error::{
     AckError, AttachError, BatchError, ClaimError, DeadQueueError, FormatError, GeometryError,
-    GroupError, OpenError, OpenErrorKind, PublishError, Rejected, ValueError,
+    GroupError, OpenError, OpenErrorKind, PublishError, Rejected,
 };
 #[cfg(not(slipring_loom))]
 pub use group::{DEFAULT_GROUP, Group, GroupOptions};
 #[cfg(not(slipring_loom))]
 pub use inspect::{Inspector, Peeked};
 #[cfg(not(slipring_loom))]
-pub use layout::Geometry;
-#[cfg(not(slipring_loom))]
 pub use layout::header::{FullPolicy, Timestamps};
 #[cfg(not(slipring_loom))]
-pub use message::Message;
+pub use layout::{Durability, Geometry};
+#[cfg(not(slipring_loom))]
+pub use message::{Message, ValueError};
 #[cfg(not(slipring_loom))]
 pub use options::Options;
 #[cfg(not(slipring_loom))]
@@ -149,7 +153,7 @@ pub use queue::Queue;
 #[cfg(not(slipring_loom))]
 pub use reservation::Reservation;
 #[cfg(not(slipring_loom))]
-pub use ring::{Cause, Start, Swept};
+pub use ring::{Cause, Recovered, Start, Swept};
 #[cfg(not(slipring_loom))]
 pub use stats::{GroupStats, ParticipantStats, Stats};
 #[cfg(not(slipring_loom))]

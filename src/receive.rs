@@ -6,9 +6,10 @@ use zerocopy::IntoBytes;
 
 use crate::consumer::{Consumer, Mode};
 use crate::delivery::{Delivery, Received};
+use crate::durable::NotSynced;
 use crate::error::{AckError, ClaimError};
 use crate::layout::geometry::{group, slot};
-use crate::layout::{Offset, SegmentPointer, SlotHeader};
+use crate::layout::{Offset, SegmentPointer, SlotHeader, durability};
 use crate::ring::{Cause, Claim, Damage, Handed, Observed, Settle};
 use crate::sync::Ordering;
 use crate::sys;
@@ -23,7 +24,7 @@ impl Consumer {
         if self.terms.ack_timeout_ms > 0 || attempt > self.last_attempt {
             return self.deliver_or_bury(handed);
         }
-        Some(match self.read(sequence) {
+        Some(match self.read_checked(sequence) {
             Ok((header, bytes)) => Ok(self.hand_over(handed, Received::in_place(header, bytes))),
             Err(damage) => Err(self.skip(handed, damage)),
         })
@@ -67,7 +68,7 @@ impl Consumer {
     fn receive(&self, handed: Handed) -> Result<Option<Received<'_>>, Damage> {
         let Claim { sequence, .. } = handed.claim;
         if self.terms.ack_timeout_ms == 0 {
-            let (header, bytes) = self.read(sequence)?;
+            let (header, bytes) = self.read_checked(sequence)?;
             return Ok(Some(Received::in_place(header, bytes)));
         }
         let mut copy = Vec::new();
@@ -78,7 +79,10 @@ impl Consumer {
             return Ok(None);
         }
         match seen {
-            Observed::Message(header) => Ok(Some(Received::copied(header, copy))),
+            Observed::Message(header) => {
+                self.check_sum(sequence, &header, &copy)?;
+                Ok(Some(Received::copied(header, copy)))
+            }
             _ => Err(Damage {
                 offset: self.ring().geometry().slot(sequence),
                 found: sequence,
@@ -108,6 +112,17 @@ impl Consumer {
         }
     }
 
+    /// Waits until all that was settled is on the disk.
+    pub(crate) fn sync(&self) -> Result<(), AckError> {
+        let mut publisher = self.ring().publisher(self.attachment.me(), false);
+        self.attachment
+            .sync(&mut publisher)
+            .map_err(|error| match error {
+                NotSynced::NotDurable => AckError::NotDurable,
+                NotSynced::Failed(errno) => AckError::SyncFailed { errno },
+            })
+    }
+
     /// Whether a claim is still this consumer's.
     pub(crate) fn stands(&self, handed: Handed) -> bool {
         let ring = self.ring();
@@ -133,6 +148,31 @@ impl Consumer {
         };
         let sequence = handed.claim.sequence;
         stands.then_some(()).ok_or(AckError::Stale { sequence })
+    }
+
+    #[inline]
+    fn read_checked(&self, sequence: u64) -> Result<(SlotHeader, &[u8]), Damage> {
+        let (header, bytes) = self.read(sequence)?;
+        self.check_sum(sequence, &header, bytes)?;
+        Ok((header, bytes))
+    }
+
+    /// Compares a message with its checksum, where that is asked for.
+    #[inline]
+    fn check_sum(&self, sequence: u64, header: &SlotHeader, bytes: &[u8]) -> Result<(), Damage> {
+        if !self.attachment.verifies() {
+            return Ok(());
+        }
+        let id = &self.attachment.verified().queue_id;
+        let sum = durability::record_sum(durability::payload_sum(bytes), header, id, sequence);
+        if sum == header.crc {
+            return Ok(());
+        }
+        Err(Damage {
+            offset: self.ring().geometry().slot(sequence).plus(slot::HEADER),
+            found: header.crc.into(),
+            expected: "the checksum of the message",
+        })
     }
 
     fn read(&self, sequence: u64) -> Result<(SlotHeader, &[u8]), Damage> {

@@ -164,6 +164,7 @@ mod arena;
 mod claim;
 mod cursor;
 mod dead;
+mod durable;
 mod floor;
 mod groups;
 mod join;
@@ -171,6 +172,8 @@ mod lease;
 #[cfg(not(slipring_loom))]
 mod observe;
 mod publish;
+#[cfg(not(slipring_loom))]
+mod recover;
 mod settle;
 mod sleep;
 mod suspect;
@@ -181,10 +184,13 @@ pub use claim::{Claim, Claimer, Effort};
 pub use cursor::{Cursor, Handed};
 pub(crate) use dead::cut;
 pub use dead::{Cause, DeadWord};
+pub use durable::{Disk, Poisoned};
 pub use groups::{JoiningGroup, OutOfReach, Start, Terms};
 #[cfg(not(slipring_loom))]
 pub use observe::{ClaimCounts, Held, Observed};
 pub use publish::{Publisher, Reserved, Stuck};
+#[cfg(not(slipring_loom))]
+pub use recover::Recovered;
 pub use settle::Settle;
 pub use sleep::{Channel, Wake};
 pub use sweep::Swept;
@@ -200,6 +206,8 @@ pub struct Ring {
     geo: Geometry,
     /// Messages between two updates of a hint.
     hint_every: u64,
+    /// Producers stop where the disk says.
+    durable: bool,
 }
 
 /// A word that no running code writes, with its offset.
@@ -252,6 +260,7 @@ impl Ring {
             mem,
             geo,
             hint_every,
+            durable: false,
         }
     }
 
