@@ -1,10 +1,10 @@
 //! One image of the disk: recovered, held against the ledger, and used; and recovered in spite of further power losses.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use slipring::layout::{Geometry, GroupId, OwnerId};
+use slipring::layout::{Geometry, GroupId, Offset, OwnerId};
 use slipring::mem::fault;
 use slipring::ring::{Effort, Publisher, Ring, Settle, Stuck};
 
@@ -13,6 +13,10 @@ use crate::world::{EXCLUSIVE, Ledger, QUEUE, Random, message_at, ring_on};
 
 const ME: OwnerId = OwnerId(0);
 const BOOT: [u8; 16] = [9; 16];
+
+thread_local! {
+    static SPARE: Cell<Option<Rc<Ring>>> = const { Cell::new(None) };
+}
 
 /// Recovers an image and checks it. `deeper`: the power goes again meanwhile, once after every store.
 pub fn check(
@@ -27,9 +31,13 @@ pub fn check(
             check(&image, geometry, ledger, random, false);
         }
     }
-    let ring = ring_on(heap_with(image), *geometry);
+    // One for all images of a shape: making them anew takes most of the time.
+    let known = SPARE.take().filter(|spare| spare.geometry() == geometry);
+    let ring = known.unwrap_or_else(|| ring_on(heap_with(image), *geometry));
+    ring.mem().copy_in(Offset(0), image);
     recover(&ring, || {});
     holds(&ring, ledger);
+    SPARE.set(Some(ring));
 }
 
 /// As an opener does it.
