@@ -383,8 +383,8 @@ fn initialised(mem: Mem, verified: &Verified, default_group: bool) -> Ring {
     };
     set(control::TAIL, first);
     if durable {
-        set(control::UNTIL_DISK, first + geometry.capacity());
-        set(control::UNTIL_LIVE, first + geometry.capacity());
+        set(control::UNTIL_DISK, first + ring.ahead_of_tail());
+        set(control::UNTIL_LIVE, first + ring.ahead_of_tail());
         set(control::DURABLE, first);
     }
     if default_group && let Some(joining) = ring.begin_group(OwnerId(0)) {

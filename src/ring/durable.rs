@@ -4,7 +4,8 @@
 //! what there can be, whatever was lost. `UNTIL_DISK`: no sequence at or above it was ever published; it is stored before
 //! a sync. `UNTIL_LIVE`: where producers stop; it follows when that sync has ended. Neither is more than a lap above what
 //! every group had settled when it was chosen, so the lap below `UNTIL_DISK` holds all that is not settled, and recovery
-//! looks at nothing else.
+//! looks at nothing else. Nor is it more than half a lap above the tail: what lies between becomes holes then, and takes
+//! room until all groups have passed it.
 //!
 //! One participant syncs at a time, the owner of `SYNCER`; who dies in it is swept, and whoever waits takes over. A
 //! message is on the disk when a sync that began after its commit has ended: its publisher reads `STARTED` after the
@@ -197,7 +198,8 @@ impl Ring {
         // ORDERING: SeqCst fence; pairs with sync_ticket's; models confirmed_is_on_the_disk, taken_over_from_the_dead.
         fence(Ordering::SeqCst);
         self.refresh_limit(p);
-        let until = p.lowest.saturating_add(self.geo.capacity());
+        let ahead = self.true_tail().saturating_add(self.ahead_of_tail());
+        let until = ahead.min(p.lowest.saturating_add(self.geo.capacity()));
         let durable = self.whole_until();
         // ORDERING: Relaxed; what the sync, a system call, then makes stable.
         self.word(control::UNTIL_DISK)
@@ -207,6 +209,11 @@ impl Ring {
             until,
             durable,
         }
+    }
+
+    /// How far beyond the tail producers may go before the next sync.
+    pub fn ahead_of_tail(&self) -> u64 {
+        self.geo.capacity() / 2
     }
 
     fn end_sync(&self, begun: Begun) {

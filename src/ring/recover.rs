@@ -84,7 +84,7 @@ impl Ring {
     /// A word that no power loss leaves.
     pub fn recover(&self, queue_id: &[u8; 16]) -> Result<Recovered, Damage> {
         let until = self.recovery_word(control::UNTIL_DISK);
-        let least = self.geo.shape().first_sequence + self.geo.capacity();
+        let least = self.geo.shape().first_sequence + self.ahead_of_tail();
         if !(least..=SEQUENCE_MAX).contains(&until) {
             return Err(Damage {
                 offset: control::UNTIL_DISK,
@@ -95,7 +95,7 @@ impl Ring {
         let mut found = Recovered::default();
         let mut used = vec![0; usize::try_from(self.geo.segment_count()).unwrap_or(0)];
         let (mut missing, mut nothing) = (0, 0);
-        for sequence in until - self.geo.capacity()..until {
+        for sequence in self.window(until) {
             match self.recover_slot(sequence, queue_id, &mut used) {
                 Slot::Whole => found.records += 1,
                 Slot::Torn => found.torn += 1,
@@ -127,7 +127,7 @@ impl Ring {
         let lap = self.geo.lap(tail) + self.laps_ahead(tail) + LAPS_UNKNOWN;
         let until = lap.saturating_mul(self.geo.capacity()).min(SEQUENCE_MAX);
         let mut found = Recovered::default();
-        for sequence in until - self.geo.capacity()..until {
+        for sequence in self.window(until) {
             // ORDERING: Relaxed; nobody else is attached.
             let slot = OwnedWord(self.slot_word(sequence).load(Ordering::Relaxed));
             found.dropped += u64::from(slot.slot_state() == Some(SlotState::Published));
@@ -149,6 +149,12 @@ impl Ring {
         self.count_aborted(until.saturating_sub(tail));
         self.note_recovery(&found);
         found
+    }
+
+    /// All that need not be settled.
+    fn window(&self, until: u64) -> std::ops::Range<u64> {
+        let lap_below = until.saturating_sub(self.geo.capacity());
+        lap_below.max(self.geo.shape().first_sequence)..until
     }
 
     /// How many laps any word is ahead of the tail.
@@ -300,7 +306,7 @@ impl Ring {
     }
 
     fn recover_group(&self, id: GroupId, until: u64) {
-        let from = until - self.geo.capacity();
+        let from = self.window(until).start;
         let exclusive = self.is_exclusive(id);
         for sequence in from..until {
             let kept = self.load_slot(sequence).1 == SlotView::Published;
@@ -319,7 +325,11 @@ impl Ring {
             self.set(offset, recovered);
         }
         let word = |field| self.geo.group(id).plus(field);
-        let floor = self.recovery_word(word(group::FLOOR)).clamp(from, until);
+        let mut floor = self.recovery_word(word(group::FLOOR)).clamp(from, until);
+        // A cursor would pass holes too, but there may be no consumer, and producers wait for its floor.
+        while floor < until && self.is_settled(id, floor) {
+            floor += 1;
+        }
         self.set(word(group::FLOOR), floor);
         let opened = self.recovery_word(word(group::OPENED)).clamp(floor, until);
         self.set(word(group::OPENED), opened);
@@ -351,7 +361,7 @@ impl Ring {
             let found = OwnedWord(self.recovery_word(offset));
             self.set(offset, found.with_state(EntryState::Free).0);
         }
-        // Of two moments, FINISHED could be ahead of STARTED, and a sync would seem over before it began.
+        // FINISHED without STARTED would say of a sync that it is over before it begins.
         for offset in [
             control::STARTED,
             control::FINISHED,

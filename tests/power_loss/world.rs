@@ -87,6 +87,8 @@ pub struct World {
     counter: Cell<u64>,
     seen: Cell<Seen>,
     in_sync: Cell<bool>,
+    /// Published, with the ticket to wait for.
+    waiting: RefCell<Vec<(u64, u64)>>,
     words: RefCell<Vec<OwnedWord>>,
 }
 
@@ -101,8 +103,9 @@ impl World {
         let ring = ring_on(Mem::heap(geometry.file_size()).unwrap(), geometry);
         let set = |offset, value| ring.mem().word(offset).store(value, Ordering::Relaxed);
         set(control::TAIL, shape.first_sequence);
-        set(control::UNTIL_DISK, shape.first_sequence + shape.capacity);
-        set(control::UNTIL_LIVE, shape.first_sequence + shape.capacity);
+        let until = shape.first_sequence + ring.ahead_of_tail();
+        set(control::UNTIL_DISK, until);
+        set(control::UNTIL_LIVE, until);
         for id in geometry.group_ids() {
             let joining = ring.begin_group(OwnerId(0)).unwrap();
             let terms = Terms {
@@ -135,6 +138,7 @@ impl World {
             kept: RefCell::default(),
             seen: Cell::default(),
             in_sync: Cell::new(false),
+            waiting: RefCell::default(),
             words: RefCell::default(),
             ring,
         });
@@ -231,11 +235,26 @@ impl World {
     }
 
     fn confirm(&self, by: usize, sequence: u64) {
-        if self.until_synced(by) {
+        let ticket = self.ring.sync_ticket();
+        if self.in_sync.get() || self.below(3) == 0 {
+            self.waiting.borrow_mut().push((sequence, ticket));
+        } else if self.until_synced(by) {
             self.ledger.borrow_mut().durable.insert(sequence);
             let mut seen = self.seen.get();
             seen.confirmed += 1;
             self.seen.set(seen);
+        }
+    }
+
+    /// Those who wait look whether they have been served.
+    fn confirm_waiting(&self) {
+        let waiting = self.waiting.take();
+        for (sequence, ticket) in waiting {
+            if self.ring.is_synced(ticket) {
+                self.ledger.borrow_mut().durable.insert(sequence);
+            } else {
+                self.waiting.borrow_mut().push((sequence, ticket));
+            }
         }
     }
 
@@ -392,6 +411,7 @@ impl World {
 
     /// One step of somebody.
     pub fn anything(&self) {
+        self.confirm_waiting();
         let by = self.below(self.ring.geometry().shape().max_participants as usize);
         let group = self.below(self.ring.geometry().shape().max_groups as usize) as u8;
         match self.below(12) {
@@ -419,6 +439,7 @@ impl slipring::ring::Disk for Syncing<'_> {
         for _ in 0..world.below(3) {
             world.anything();
         }
+        world.confirm_waiting();
         fault::touches();
         world.disk.borrow_mut().synced(began);
         Ok(())
