@@ -8,7 +8,7 @@ use crate::dead::DeadLetter;
 use crate::error::{OpenError, OpenErrorKind};
 use crate::file;
 use crate::layout::header::{FullPolicy, Timestamps, Verified};
-use crate::layout::{Geometry, SlotHeader};
+use crate::layout::{Durability, Geometry, SlotHeader};
 use crate::mem::Mem;
 use crate::participant::{Locks, is_alive};
 use crate::path;
@@ -171,6 +171,11 @@ impl Inspector {
     /// Where the times of its messages come from.
     pub fn timestamps(&self) -> Timestamps {
         self.verified.timestamps
+    }
+
+    /// What survives a reboot.
+    pub fn durability(&self) -> Durability {
+        self.verified.durability
     }
 
     /// Its random name.

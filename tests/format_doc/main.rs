@@ -689,7 +689,7 @@ fn word_at(bytes: &[u8], offset: u64) -> u64 {
 }
 
 /// The values of the words of a new file, by the page: offset, size, expected.
-fn new_file_words(names: &Names, default_group: bool) -> Vec<(u64, u64)> {
+fn new_file_words(names: &Names, default_group: bool, durable: bool) -> Vec<(u64, u64)> {
     let rows = table("## A new file", "| word | value |");
     let mut found = Vec::new();
     for row in rows {
@@ -699,7 +699,12 @@ fn new_file_words(names: &Names, default_group: bool) -> Vec<(u64, u64)> {
             "group" => names["groups"] + field("## Group entry", name).offset,
             _ => panic!("{part} is no part of a new file"),
         };
-        if default_group || quoted(row[0]) == "control.tail" {
+        let wanted = match name {
+            "tail" => true,
+            "until_disk" | "until_live" | "durable" => durable,
+            _ => default_group,
+        };
+        if wanted {
             found.push((offset, evaluate(row[1], names)));
         }
     }
@@ -708,7 +713,7 @@ fn new_file_words(names: &Names, default_group: bool) -> Vec<(u64, u64)> {
 
 #[test]
 fn a_new_file_holds_what_the_page_says_and_nothing_else() {
-    for default_group in [true, false] {
+    for (default_group, durable) in [(true, false), (false, false), (true, true)] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("queue");
         let options = Queue::options()
@@ -717,6 +722,11 @@ fn a_new_file_holds_what_the_page_says_and_nothing_else() {
             .max_participants(2)
             .max_groups(2)
             .first_sequence(20)
+            .durability(if durable {
+                Durability::Sync
+            } else {
+                Durability::None
+            })
             .default_group(default_group);
         let queue = options.create(&path).unwrap();
         let mut bytes = std::fs::read(&path).unwrap();
@@ -739,7 +749,7 @@ fn a_new_file_holds_what_the_page_says_and_nothing_else() {
             assert_eq!(found, b"default");
             erase(name, 7);
         }
-        for (offset, expected) in new_file_words(&names, default_group) {
+        for (offset, expected) in new_file_words(&names, default_group, durable) {
             assert_eq!(word_at(&bytes, offset), expected, "offset {offset}");
             bytes[offset as usize..][..8].fill(0);
         }
