@@ -72,6 +72,9 @@ impl NewFile {
             .set_permissions(permissions)
             .map_err(fail("setting the file mode"))?;
         sys::allocate(&new.file, size).map_err(fail("allocating the file"))?;
+        if verified.durability.is_durable() {
+            write_zeros(&new.file, size).map_err(fail("writing the file"))?;
+        }
         // Without locks nobody could attach; better no file than one like that.
         sys::lock_byte(&new.file, 0)
             .and_then(|_| sys::unlock_byte(&new.file, 0))
@@ -244,6 +247,18 @@ pub fn open(path: &Path, writable: bool) -> Result<(OwnFile, Verified), OpenErro
         refuse_volatile(&file, path, &verified)?;
     }
     Ok((file, verified))
+}
+
+/// What has been written once takes a sync no changes of the file system's own.
+fn write_zeros(file: &File, size: u64) -> io::Result<()> {
+    const CHUNK: [u8; 1 << 16] = [0; 1 << 16];
+    let mut at = 0;
+    while at < size {
+        let length = usize::try_from(size - at).map_or(CHUNK.len(), |left| left.min(CHUNK.len()));
+        file.write_all_at(CHUNK.get(..length).unwrap_or(&CHUNK), at)?;
+        at += length as u64;
+    }
+    Ok(())
 }
 
 fn refuse_volatile(file: &File, path: &Path, verified: &Verified) -> Result<(), OpenError> {

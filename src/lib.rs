@@ -36,11 +36,13 @@
 //! | a message cannot be handled | after as many deliveries as its group allows it goes to a dead-letter queue, or is parked |
 //! | a process is paused | what it holds stays its own; in a group with an ack time-out its claims go to others |
 //! | all die, the file is opened again | everything published and not acked is there |
+//! | reboot, power loss | what was confirmed durable and not acked is there; what is torn is counted, and not delivered |
 //! | the queue is full | what the queue was created with: wait, reject, or drop the oldest and count it |
 //! | the file is damaged | an error that says where |
 //!
-//! Delivery is at least once per group. The file survives the processes; whether it survives the machine is up to the
-//! file system (on tmpfs it does not), and nothing is synced after creation.
+//! Delivery is at least once per group. The file survives the processes; what survives the machine is chosen at creation
+//! ([`Options::durability`]): without durability a reboot drops all messages; with it, what was confirmed is there, whatever
+//! the disk had of the rest.
 //!
 //! # Trust
 //! Whoever can write the file is trusted to run this code: it may crash, pause or die, but a process that scribbles over

@@ -75,6 +75,8 @@
 //! * **I8** a segment is emptied only when every sequence that points into it is below all floors.
 //! * **I9** every repair step is an idempotent CAS.
 //! * **I10** a sequence is never used twice.
+//! * **I11** in a durable queue no sequence at or above what the disk has as `UNTIL_DISK` is ever published, and everything a
+//!   lap below that is settled in every group (`durable.rs`).
 //!
 //! Order: a publish that begins after another returned gets a higher sequence, since every slot below a producer's
 //! position is taken. A shared group claims in order, but for slots still being written, which it steps over; before it
@@ -105,6 +107,8 @@
 //! | | who searched | up or cleared, by CAS on the full value |
 //! | segment bytes, bump, emptied | its holder | held |
 //! | participant entry | the holder of its lock | |
+//! | what is on the disk | the owner of `SYNCER` | only up |
+//! | everything | who recovers after a reboot | alone (`recover.rs`) |
 //!
 //! # 6. Ordering
 //! Data is handed over by Release and Acquire on one word; each access says so in its ORDERING line. SeqCst stands in two
@@ -125,6 +129,7 @@
 //! | a segment | `open_segment`'s CAS | `try_hold`'s load | bump, used-until |
 //! | a group | `finish_group`'s store | `group_state`'s load | floor, flags, cleared words |
 //! | a cursor | `hand_over`'s CAS, the sweep | `take_over`'s CAS | floor, opened, attempts |
+//! | a sync | `end_sync`'s raises, `free_syncer` | the loads of `clamp_to_disk`, `is_synced`; `take_syncer`'s CAS | the disk has what it says; it failed |
 //! | a group's end | `leave_group`'s clear, the generation | `has_members`'s load, the generation | the reads are over |
 //!
 //! A few more keep two steps in order for whoever repairs after a death between them. A CAS hands on what the one before
@@ -134,7 +139,7 @@
 //! SeqCst: (1) commit or settle, then the waiter bits, against a waiter's bit, then the slot (`sleep.rs`); (2) a group's
 //! pin and generation, then the floors, against a producer's floors, then the generation (`groups.rs`, `publish.rs`); of
 //! the same shape, on cold paths: a member's bit against a group's closing, and a producer's flag against a sole one's
-//! word. An observer's copies are bracketed by fences (`observe.rs`).
+//! word; a commit, then `STARTED`, against `STARTED`, then the sync. An observer's copies are bracketed by fences (`observe.rs`).
 //!
 //! # 7. What a death leaves
 //! | died | what stands | who repairs, how |
@@ -158,6 +163,7 @@
 //! | freeing one, before the generation | free, still in producers' masks | the sweep raises the generation; a producer that waited in vain reads the table |
 //! | joining | `Live`, lock free | sweep |
 //! | leaving | the same, or nothing | sweep |
+//! | syncing | `SYNCER` live, nothing confirmed | sweep: free; who waits syncs anew |
 //! | sweeping | part of it done, lock free again | the next sweep does all of it |
 
 mod arena;

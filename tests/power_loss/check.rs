@@ -6,13 +6,14 @@ use std::rc::Rc;
 
 use slipring::layout::{Geometry, GroupId, Offset, OwnerId};
 use slipring::mem::fault;
-use slipring::ring::{Effort, Publisher, Ring, Settle, Stuck};
+use slipring::ring::{Effort, Observed, Publisher, Ring, Settle, Stuck};
 
 use crate::disk::{Disk, PAGE, PIECE, SECTOR, heap_with, watched};
 use crate::world::{EXCLUSIVE, Ledger, QUEUE, Random, message_at, ring_on};
 
 const ME: OwnerId = OwnerId(0);
 const BOOT: [u8; 16] = [9; 16];
+const NEXT_BOOT: [u8; 16] = [10; 16];
 
 thread_local! {
     static SPARE: Cell<Option<Rc<Ring>>> = const { Cell::new(None) };
@@ -27,15 +28,22 @@ pub fn check(
     deeper: bool,
 ) {
     if deeper {
-        for image in interrupted(image, geometry, random) {
-            check(&image, geometry, ledger, random, false);
+        for (image, boot) in interrupted(image, geometry, random) {
+            check_in(boot, &image, geometry, ledger);
         }
     }
+    check_in(NEXT_BOOT, image, geometry, ledger);
+}
+
+/// Opens an image in this boot.
+fn check_in(boot: [u8; 16], image: &[u8], geometry: &Geometry, ledger: &Ledger) {
     // One for all images of a shape: making them anew takes most of the time.
     let known = SPARE.take().filter(|spare| spare.geometry() == geometry);
     let ring = known.unwrap_or_else(|| ring_on(heap_with(image), *geometry));
     ring.mem().copy_in(Offset(0), image);
-    recover(&ring, || {});
+    if ring.recovered_in() != Some(Some(boot)) {
+        recover(&ring, || {});
+    }
     holds(&ring, ledger);
     SPARE.set(Some(ring));
 }
@@ -48,8 +56,9 @@ fn recover(ring: &Ring, synced: impl Fn()) {
     synced();
 }
 
-/// Images that a recovery leaves when the power goes in it: one or two for each of its stores.
-fn interrupted(image: &[u8], geometry: &Geometry, random: &mut Random) -> Vec<Vec<u8>> {
+/// What a recovery leaves when the power goes in it, or just its process; for each of its stores. And the boot in which
+/// that is found.
+fn interrupted(image: &[u8], geometry: &Geometry, random: &mut Random) -> Vec<(Vec<u8>, [u8; 16])> {
     let ring = ring_on(heap_with(image), *geometry);
     let disk = Rc::new(RefCell::new(Disk::new(Rc::clone(&ring))));
     let images = Rc::new(RefCell::new(Vec::new()));
@@ -60,9 +69,8 @@ fn interrupted(image: &[u8], geometry: &Geometry, random: &mut Random) -> Vec<Ve
         if disk.look() {
             let block = [PIECE, SECTOR, PAGE][drawing.below(3)];
             let image = disk.image(block, |count| drawing.below(count)).0;
-            found.borrow_mut().push(image);
-            // What is left if nothing is lost but the processes.
-            found.borrow_mut().push(disk.now());
+            found.borrow_mut().push((image, NEXT_BOOT));
+            found.borrow_mut().push((disk.now(), BOOT));
         }
     };
     let synced = || {
@@ -147,6 +155,11 @@ fn drain_any(ring: &Ring, id: GroupId, ledger: &Ledger, known: bool) -> BTreeSet
             assert_eq!(ledger.attempted.get(&sequence), Some(&bytes), "{sequence}");
             let again = ledger.acked_durably.contains(&(id.0, sequence));
             assert!(!again, "{sequence} was acked durably");
+            // As a consumer with a lease, and an observer, look at it.
+            let mut copy = Vec::new();
+            let seen = ring.copy_message(sequence, &mut copy);
+            assert!(matches!(seen, Observed::Message(_)), "{sequence}: {seen:?}");
+            assert_eq!(copy, bytes);
         }
         assert!(delivered.insert(sequence), "{sequence} twice");
     };
