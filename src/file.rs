@@ -251,7 +251,7 @@ pub fn open(path: &Path, writable: bool) -> Result<(OwnFile, Verified), OpenErro
 
 /// What has been written once takes a sync no changes of the file system's own.
 fn write_zeros(file: &File, size: u64) -> io::Result<()> {
-    const CHUNK: [u8; 1 << 16] = [0; 1 << 16];
+    static CHUNK: [u8; 1 << 16] = [0; 1 << 16];
     let mut at = 0;
     while at < size {
         let length = usize::try_from(size - at).map_or(CHUNK.len(), |left| left.min(CHUNK.len()));

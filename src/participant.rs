@@ -395,7 +395,9 @@ impl Drop for Attachment {
         let flusher = self.flusher.take();
         // A forked child has neither the mapping nor the lock.
         if self.is_forked() {
-            flusher.map(Flusher::forget);
+            if let Some(flusher) = flusher {
+                flusher.forget();
+            }
             return;
         }
         drop(flusher);
