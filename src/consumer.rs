@@ -136,7 +136,10 @@ impl Consumer {
             let Some(handed) = self.next(true, Effort::Once)? else {
                 break;
             };
-            if let Some(delivered) = self.deliver(handed) {
+            if self.is_plain(handed) {
+                return self.deliver_in_place(handed);
+            }
+            if let Some(delivered) = self.deliver_or_bury(handed) {
                 return delivered;
             }
         }
@@ -186,7 +189,10 @@ impl Consumer {
                 Some(handed) => handed,
                 None => self.wait_for_next(deadline, true)?,
             };
-            if let Some(delivered) = self.deliver(handed) {
+            if self.is_plain(handed) {
+                return self.deliver_in_place(handed);
+            }
+            if let Some(delivered) = self.deliver_or_bury(handed) {
                 return delivered;
             }
             turns += 1;
@@ -304,7 +310,7 @@ impl Consumer {
     }
 
     /// Claims the next message: opened, or, of a shared group and for a batch, only claimed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&self, open: bool, effort: Effort) -> Result<Option<Handed>, ClaimError> {
         if self.attachment.is_forked() {
             return Err(ClaimError::Forked);
@@ -324,14 +330,7 @@ impl Consumer {
                 claim.map(|claim| Handed { claim, epoch: 0 })
             }
             Mode::Active(cursor) => ring.cursor_next(cursor).map_err(damage)?,
-            Mode::StandBy => match ring.take_over(self.group, self.attachment.me()) {
-                None => None,
-                Some(mut cursor) => {
-                    let handed = ring.cursor_next(&mut cursor);
-                    *mode = Mode::Active(cursor);
-                    handed.map_err(damage)?
-                }
-            },
+            Mode::StandBy => self.next_in_place(mode).map_err(damage)?,
         };
         if handed.is_some() {
             self.outstanding.set(self.outstanding.get() + 1);
@@ -341,6 +340,18 @@ impl Consumer {
         Ok(handed)
     }
 
+    /// Of a stand-by: nothing, unless it can become active.
+    #[inline(never)]
+    fn next_in_place(&self, mode: &mut Mode) -> Result<Option<Handed>, Damage> {
+        let Some(mut cursor) = self.ring().take_over(self.group, self.attachment.me()) else {
+            return Ok(None);
+        };
+        let handed = self.ring().cursor_next(&mut cursor);
+        *mode = Mode::Active(cursor);
+        handed
+    }
+
+    #[inline(never)]
     fn wait_for_next(&self, deadline: Deadline, open: bool) -> Result<Handed, ClaimError> {
         let mut next = Next {
             consumer: self,
@@ -389,7 +400,7 @@ impl Consumer {
     pub(crate) fn unclaim(&self, handed: Handed) {
         if self.attachment.is_forked() || !matches!(*self.mode.borrow(), Mode::Shared(_)) {
             // In order, the first of a batch has been handed over already.
-            let _stale = self.end(handed, Some(Settle::Release));
+            let _stale = self.end(&handed, Some(Settle::Release));
             return;
         }
         self.outstanding
@@ -400,7 +411,7 @@ impl Consumer {
     }
 
     /// Ends a guard: settles it so, or, for `None`, leaves it to a later cumulative ack.
-    pub(crate) fn end(&self, handed: Handed, how: Option<Settle>) -> Result<(), AckError> {
+    pub(crate) fn end(&self, handed: &Handed, how: Option<Settle>) -> Result<(), AckError> {
         self.outstanding
             .set(self.outstanding.get().saturating_sub(1));
         if self.attachment.is_forked() {
@@ -421,10 +432,13 @@ impl Consumer {
             (Mode::Shared(_), Some(how)) => {
                 ring.settle(self.group, self.attachment.me(), handed.claim, how)
             }
-            (Mode::Active(cursor), how) => ring.cursor_end(cursor, handed, how),
+            (Mode::Active(cursor), how) => ring.cursor_end(cursor, *handed, how),
             (Mode::StandBy, _) => false,
         };
-        self.after_settling(handed, matches!(how, Some(Settle::Nack | Settle::Release)));
+        self.after_settling(
+            sequence,
+            matches!(how, Some(Settle::Nack | Settle::Release)),
+        );
         if !settled {
             return Err(AckError::Stale { sequence });
         }
@@ -447,19 +461,19 @@ impl Consumer {
         };
         self.outstanding
             .set(self.outstanding.get().saturating_sub(1));
-        self.after_settling(handed, false);
+        self.after_settling(sequence, false);
         self.bump(|counts| counts.acked += acked.unwrap_or(0));
         acked.map(drop).ok_or(AckError::Stale { sequence })
     }
 
     #[inline]
-    fn after_settling(&self, handed: Handed, given_back: bool) {
+    fn after_settling(&self, sequence: u64, given_back: bool) {
         let ring = self.ring();
         if given_back {
             ring.wake_consumer(self.group, &Futex);
         }
         // Also then: in order, the end of a stale guard may be what the floor waited for.
-        ring.wake_producer_after(self.group, handed.claim.sequence, &Futex);
+        ring.wake_producer_after(self.group, sequence, &Futex);
     }
 
     pub(crate) fn bump(&self, change: impl FnOnce(&mut Counts)) {

@@ -155,7 +155,7 @@ impl Consumer {
         reason: &str,
     ) -> Result<(), AckError> {
         if self.attachment.is_forked() {
-            return self.end(handed, Some(Settle::Park(cause)));
+            return self.end(&handed, Some(Settle::Park(cause)));
         }
         let (ring, id, sequence) = (self.ring(), self.group, handed.claim.sequence);
         // Whoever has lost its claim buries nothing.
@@ -167,7 +167,7 @@ impl Consumer {
                 Settle::Park(cause)
             }
         };
-        self.end(handed, Some(how))
+        self.end(&handed, Some(how))
     }
 
     fn move_out(

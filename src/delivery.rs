@@ -42,7 +42,7 @@ pub(crate) struct Received<'c> {
 }
 
 impl<'c> Received<'c> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn in_place(header: SlotHeader, bytes: &'c [u8]) -> Self {
         Self {
             header,
@@ -73,7 +73,7 @@ impl<'c> Received<'c> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn payload_start(header: &SlotHeader, stored: &[u8]) -> usize {
     if header.flags & SlotHeader::DEAD_LETTER == 0 {
         return 0;
@@ -82,7 +82,7 @@ fn payload_start(header: &SlotHeader, stored: &[u8]) -> usize {
 }
 
 impl<'c> Delivery<'c> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(consumer: &'c Consumer, handed: Handed, received: Received<'c>) -> Self {
         Self {
             consumer,
@@ -93,6 +93,7 @@ impl<'c> Delivery<'c> {
     }
 
     /// The payload, in place; in a group with an [`ack_timeout`](crate::GroupOptions::ack_timeout), a copy.
+    #[inline]
     pub fn payload(&self) -> &[u8] {
         self.received.payload()
     }
@@ -113,6 +114,7 @@ impl<'c> Delivery<'c> {
     /// assert!(delivery.value::<u8>().is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[inline]
     pub fn value<T: FromBytes>(&self) -> Result<T, ValueError> {
         let error = ValueError {
             expected: size_of::<T>(),
@@ -159,6 +161,7 @@ impl<'c> Delivery<'c> {
     ///
     /// # Errors
     /// [`AckError::Stale`] if the claim was no longer this consumer's: the message may be handled again. `Forked`.
+    #[inline]
     pub fn ack(mut self) -> Result<(), AckError> {
         self.end(Some(Settle::Ack))
     }
@@ -279,9 +282,21 @@ impl<'c> Delivery<'c> {
         )
     }
 
+    #[inline(never)]
+    fn give_back(&mut self) {
+        // A stale claim has nothing to give back. Unwinding, the handler has had its try: a message that makes every
+        // handler panic has to get somewhere.
+        let _stale = if std::thread::panicking() {
+            self.fail()
+        } else {
+            self.end(Some(Settle::Release))
+        };
+    }
+
+    #[inline]
     fn end(&mut self, how: Option<Settle>) -> Result<(), AckError> {
         self.settled = true;
-        self.consumer.end(self.handed, how)
+        self.consumer.end(&self.handed, how)
     }
 }
 
@@ -305,15 +320,10 @@ impl fmt::Debug for Delivery<'_> {
 }
 
 impl Drop for Delivery<'_> {
+    #[inline]
     fn drop(&mut self) {
         if !self.settled {
-            // A stale claim has nothing to give back. Unwinding, the handler has had its try: a message that makes every
-            // handler panic has to get somewhere.
-            let _stale = if std::thread::panicking() {
-                self.fail()
-            } else {
-                self.end(Some(Settle::Release))
-            };
+            self.give_back();
         }
     }
 }

@@ -267,7 +267,8 @@ impl fmt::Display for AttachError {
 
 impl std::error::Error for AttachError {}
 
-const FORKED: &str = "this is a forked child of the process that opened the queue: open it anew";
+pub(crate) const FORKED: &str =
+    "this is a forked child of the process that opened the queue: open it anew";
 
 /// A group that could not be made, found or deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]

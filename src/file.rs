@@ -63,6 +63,37 @@ impl NewFile {
             temporary,
             size,
         };
+        new.filled(verified, mode)
+    }
+
+    /// The same, to take the place of the file there is. It has a temporary name, for only what has a name can do that.
+    pub fn create_successor(
+        target: &Path,
+        verified: &Verified,
+        mode: u32,
+    ) -> Result<Self, OpenError> {
+        let size = verified.geometry.file_size();
+        let (file, name) = open_temporary(target).map_err(|source| {
+            OpenError::new(
+                target,
+                OpenErrorKind::from_io("creating the file", size, source),
+            )
+        })?;
+        let new = Self {
+            file,
+            target: target.to_owned(),
+            temporary: Some(name),
+            size,
+        };
+        new.filled(verified, mode)
+    }
+
+    fn filled(self, verified: &Verified, mode: u32) -> Result<Self, OpenError> {
+        let new = self;
+        let (target, size) = (&new.target, new.size);
+        let fail = |operation| {
+            move |source| OpenError::new(target, OpenErrorKind::from_io(operation, size, source))
+        };
         if let Some(found) = sys::filesystem_without_locks(&new.file) {
             return Err(OpenError::new(target, OpenErrorKind::Filesystem { found }));
         }
@@ -89,6 +120,21 @@ impl NewFile {
     /// The file, to map and fill.
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Syncs it and puts it in the place of the file there is, at once for everybody.
+    pub fn replace(self) -> Result<(), OpenError> {
+        let fail = |operation| {
+            let (target, size) = (&self.target, self.size);
+            move |source| OpenError::new(target, OpenErrorKind::from_io(operation, size, source))
+        };
+        self.file.sync_all().map_err(fail("syncing the file"))?;
+        let directory =
+            File::open(directory_of(&self.target)).map_err(fail("opening the directory"))?;
+        if let Some(Temporary(path)) = &self.temporary {
+            std::fs::rename(path, &self.target).map_err(fail("naming the file"))?;
+        }
+        directory.sync_all().map_err(fail("syncing the directory"))
     }
 
     /// Syncs it and gives it its name, unless that is taken.
@@ -195,8 +241,8 @@ fn clear_abandoned(target: &Path) {
     }
 }
 
-/// Opens a queue file and checks all that can be checked from outside.
-pub fn open(path: &Path, writable: bool) -> Result<(OwnFile, Verified), OpenError> {
+/// Opens a regular file on a file system whose locks work; whether it is a queue is not looked at. Returns its size, too.
+pub fn open_any(path: &Path, writable: bool) -> Result<(OwnFile, u64), OpenError> {
     let fail = |operation| {
         move |source| OpenError::new(path, OpenErrorKind::from_io(operation, 0, source))
     };
@@ -230,18 +276,47 @@ pub fn open(path: &Path, writable: bool) -> Result<(OwnFile, Verified), OpenErro
     if let Some(found) = sys::filesystem_without_locks(&file) {
         return Err(OpenError::new(path, OpenErrorKind::Filesystem { found }));
     }
-    let mut bytes = [0; FILE_HEADER_BYTES];
+    Ok((file, metadata.size()))
+}
+
+/// Reads as much of `bytes` as the file has there; returns how much.
+pub fn read_at_most(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut length = 0;
     while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, length as u64) {
+        match file.read_at(rest, offset.saturating_add(length as u64)) {
             Ok(0) => break,
             Ok(count) => length += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(fail("reading the header")(error)),
+            Err(error) => return Err(error),
         }
     }
+    Ok(length)
+}
+
+/// Device and number of a file.
+pub fn identity(metadata: &std::fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+/// Whether another file has come under this name since it was opened.
+pub fn is_replaced(file: &File, path: &Path) -> bool {
+    let now = path.metadata().map(|metadata| identity(&metadata));
+    let opened = file.metadata().map(|metadata| identity(&metadata));
+    matches!((now, opened), (Ok(now), Ok(opened)) if now != opened)
+}
+
+/// Opens a queue file and checks all that can be checked from outside.
+pub fn open(path: &Path, writable: bool) -> Result<(OwnFile, Verified), OpenError> {
+    let (file, size) = open_any(path, writable)?;
+    let mut bytes = [0; FILE_HEADER_BYTES];
+    let length = read_at_most(&file, &mut bytes, 0).map_err(|source| {
+        OpenError::new(
+            path,
+            OpenErrorKind::from_io("reading the header", 0, source),
+        )
+    })?;
     let header = bytes.get(..length).unwrap_or_default();
-    let verified = FileHeader::verify(header, metadata.size())
+    let verified = FileHeader::verify(header, size)
         .map_err(|error| OpenError::new(path, OpenErrorKind::Format(error)))?;
     if writable {
         refuse_volatile(&file, path, &verified)?;

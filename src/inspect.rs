@@ -7,11 +7,13 @@ use std::path::Path;
 use crate::dead::DeadLetter;
 use crate::error::{OpenError, OpenErrorKind};
 use crate::file;
+use crate::layout::Durability;
+use crate::layout::Geometry;
 use crate::layout::header::{FullPolicy, Timestamps, Verified};
-use crate::layout::{Durability, Geometry, SlotHeader};
 use crate::mem::Mem;
 use crate::participant::{Locks, is_alive};
 use crate::path;
+use crate::replay::{self, NoTimestamps, Replay, ReplayFrom, ReplayedMessage};
 use crate::ring::{Observed, Ring};
 use crate::stats::Stats;
 use crate::sys::ForkGuard;
@@ -120,18 +122,19 @@ impl Inspector {
         let mut payload = Vec::new();
         match self.ring.observe(sequence, &mut payload) {
             Observed::Message(header) => {
-                let letter = (header.flags & SlotHeader::DEAD_LETTER != 0)
-                    .then(|| DeadLetter::split(&payload))
-                    .flatten();
-                let dead_letter = letter.map(|(letter, start)| {
-                    payload.drain(..start);
-                    Box::new(letter)
-                });
+                let ReplayedMessage {
+                    payload,
+                    kind,
+                    key,
+                    timestamp,
+                    dead_letter,
+                    ..
+                } = ReplayedMessage::new(sequence, &header, payload);
                 Peeked::Message {
                     payload,
-                    kind: header.kind,
-                    key: header.key,
-                    timestamp: header.timestamp,
+                    kind,
+                    key,
+                    timestamp,
                     dead_letter,
                 }
             }
@@ -152,10 +155,31 @@ impl Inspector {
 
     /// The oldest sequence that may still be there.
     pub fn oldest(&self) -> u64 {
-        let first = self.verified.geometry.shape().first_sequence;
-        (self.tail() + 1)
-            .saturating_sub(self.verified.geometry.capacity())
-            .max(first)
+        if self.fork.is_child() {
+            return 0;
+        }
+        replay::oldest(&self.ring)
+    }
+
+    /// Reads again what the ring still holds: as [`Queue::replay`](crate::Queue::replay).
+    ///
+    /// # Errors
+    /// A time, and the queue takes none of its messages.
+    pub fn replay(&self, from: ReplayFrom) -> Result<Replay<'_>, NoTimestamps> {
+        let timestamps = self.verified.timestamps;
+        Replay::new(&self.ring, timestamps, from, self.fork)
+    }
+
+    pub(crate) fn is_forked(&self) -> bool {
+        self.fork.is_child()
+    }
+
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    pub(crate) fn verified(&self) -> &Verified {
+        &self.verified
     }
 
     /// Where everything lies in the file.

@@ -74,9 +74,13 @@ mod dead;
 #[cfg(not(slipring_loom))]
 mod delivery;
 #[cfg(not(slipring_loom))]
+mod dump;
+#[cfg(not(slipring_loom))]
 mod durable;
 #[cfg(not(slipring_loom))]
 mod error;
+#[cfg(not(slipring_loom))]
+mod examine;
 #[cfg(not(slipring_loom))]
 mod file;
 #[cfg(not(slipring_loom))]
@@ -106,6 +110,8 @@ mod receive;
 #[cfg(not(slipring_loom))]
 mod recover;
 #[cfg(not(slipring_loom))]
+mod replay;
+#[cfg(not(slipring_loom))]
 mod reservation;
 #[doc(hidden)]
 pub mod ring;
@@ -119,6 +125,10 @@ pub mod sync;
 #[expect(unsafe_code, reason = "system calls")]
 mod sys;
 #[cfg(not(slipring_loom))]
+mod transfer;
+#[cfg(not(slipring_loom))]
+mod verify;
+#[cfg(not(slipring_loom))]
 mod wait;
 
 #[cfg(not(slipring_loom))]
@@ -129,6 +139,8 @@ pub use consumer::{BATCH_MAX, Consumer};
 pub use dead::{DEAD_LETTER_OVERHEAD, DeadLetter};
 #[cfg(not(slipring_loom))]
 pub use delivery::Delivery;
+#[cfg(not(slipring_loom))]
+pub use dump::{Dump, DumpEntry, DumpField};
 #[cfg(not(slipring_loom))]
 pub use error::{
     AckError, AttachError, BatchError, ClaimError, DeadQueueError, FormatError, GeometryError,
@@ -153,11 +165,17 @@ pub use producer::{Batch, Producer};
 #[cfg(not(slipring_loom))]
 pub use queue::Queue;
 #[cfg(not(slipring_loom))]
+pub use replay::{NoTimestamps, Replay, ReplayFrom, Replayed, ReplayedMessage};
+#[cfg(not(slipring_loom))]
 pub use reservation::Reservation;
 #[cfg(not(slipring_loom))]
 pub use ring::{Cause, Recovered, Start, Swept};
 #[cfg(not(slipring_loom))]
 pub use stats::{GroupStats, ParticipantStats, Stats};
+#[cfg(not(slipring_loom))]
+pub use transfer::{Exported, Imported, Progress, Resized, Skipped, TransferError};
+#[cfg(not(slipring_loom))]
+pub use verify::{Finding, Severity, Verification, verify};
 #[cfg(not(slipring_loom))]
 pub use wait::WaitStrategy;
 /// [`Message::value`] and [`Delivery::value`] speak in its traits.

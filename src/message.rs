@@ -26,6 +26,7 @@ pub struct Message<'a> {
 
 impl<'a> Message<'a> {
     /// A message with this payload, of kind 0.
+    #[inline]
     pub const fn new(payload: &'a [u8]) -> Self {
         Self {
             payload,
@@ -37,6 +38,7 @@ impl<'a> Message<'a> {
 
     /// A message whose payload is a plain value: an integer, an array, a `repr(C)` struct that derives zerocopy's
     /// `IntoBytes`. [`Delivery::value`](crate::Delivery::value) reads it back.
+    #[inline]
     pub fn value<T: IntoBytes + Immutable + ?Sized>(value: &'a T) -> Self {
         Self::new(value.as_bytes())
     }
@@ -68,30 +70,35 @@ impl<'a> Message<'a> {
 }
 
 impl<'a> From<&'a [u8]> for Message<'a> {
+    #[inline]
     fn from(payload: &'a [u8]) -> Self {
         Self::new(payload)
     }
 }
 
 impl<'a, const N: usize> From<&'a [u8; N]> for Message<'a> {
+    #[inline]
     fn from(payload: &'a [u8; N]) -> Self {
         Self::new(payload)
     }
 }
 
 impl<'a> From<&'a str> for Message<'a> {
+    #[inline]
     fn from(payload: &'a str) -> Self {
         Self::new(payload.as_bytes())
     }
 }
 
 impl<'a> From<&'a String> for Message<'a> {
+    #[inline]
     fn from(payload: &'a String) -> Self {
         Self::new(payload.as_bytes())
     }
 }
 
 impl<'a> From<&'a Vec<u8>> for Message<'a> {
+    #[inline]
     fn from(payload: &'a Vec<u8>) -> Self {
         Self::new(payload)
     }

@@ -292,6 +292,27 @@ impl Options {
         Ok(())
     }
 
+    /// These, and for what is not set those of another queue. The first sequence is that queue's, brought down to the start
+    /// of a lap.
+    pub(crate) fn or(&self, shape: &Shape, policy: FullPolicy, timestamps: Timestamps) -> Self {
+        let capacity = self.capacity.unwrap_or(shape.capacity);
+        // Where long messages go depends on what is long.
+        let same_slots = self.slot_size.is_none() && self.max_message.is_none();
+        let first = shape.first_sequence;
+        Self {
+            capacity: Some(capacity),
+            slot_size: self.slot_size.or(Some(shape.slot_size)),
+            max_message: self.max_message.or(Some(shape.max_message)),
+            arena_size: self.arena_size.or(same_slots.then_some(shape.arena_size)),
+            max_groups: self.max_groups.or(Some(shape.max_groups)),
+            max_participants: self.max_participants.or(Some(shape.max_participants)),
+            first_sequence: Some(first - first.checked_rem(capacity).unwrap_or(0)),
+            full_policy: self.full_policy.or(Some(policy)),
+            timestamps: self.timestamps.or(Some(timestamps)),
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn full_policy(&self) -> FullPolicy {
         self.full_policy.unwrap_or_default()
     }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::durable::{self, Flusher};
+use crate::file;
 use crate::layout::geometry::{control, participant};
 use crate::layout::header::Verified;
 use crate::layout::{Durability, EntryState, GroupId, NAME_MAX, OwnedWord, OwnerId};
@@ -150,6 +151,8 @@ impl Attachment {
         verify: bool,
     ) -> Result<Arc<Self>, JoinError> {
         let fork = ForkGuard::get().map_err(JoinError::Io)?;
+        let mut ring = ring;
+        ring.let_waiters_fence(sys::let_others_fence());
         let mut attempt = 0;
         let (me, word) = loop {
             if let Some(found) = take_entry(&ring, &locks).map_err(JoinError::Io)? {
@@ -235,6 +238,14 @@ impl Attachment {
         self.verify
     }
 
+    /// Whether another file has taken the place of its own. Attached before that, nobody would have been let do it.
+    pub fn is_replaced(&self) -> bool {
+        match (&self.locks, self.path()) {
+            (Locks::File(file), Some(path)) => file::is_replaced(file, path),
+            _ => false,
+        }
+    }
+
     /// This participant.
     #[inline]
     pub fn me(&self) -> OwnerId {
@@ -247,11 +258,20 @@ impl Attachment {
         self.fork.is_child()
     }
 
+    /// Tells a forked child from this process.
+    pub fn fork(&self) -> ForkGuard {
+        self.fork
+    }
+
     /// The process id a participant gave, for messages to people.
     pub fn pid_of(&self, id: OwnerId) -> u64 {
+        Self::pid_in(&self.ring, id)
+    }
+
+    /// The same, of a queue that is not attached to.
+    pub fn pid_in(ring: &Ring, id: OwnerId) -> u64 {
         // ORDERING: Relaxed; for people to read only.
-        self.ring
-            .participant_word(id, participant::PID)
+        ring.participant_word(id, participant::PID)
             .load(Ordering::Relaxed)
     }
 
@@ -476,6 +496,21 @@ fn sweep_if_dead(ring: &Ring, locks: &Locks, id: OwnerId) -> Swept {
 /// Whether a participant's lock is held. One's own does not show.
 pub fn is_alive(locks: &Locks, id: OwnerId) -> bool {
     locks.is_held(LOCK_BASE + u64::from(id.0))
+}
+
+/// Takes the locks of all participants and of whoever makes a group, so that nobody can attach until they are let go.
+///
+/// # Errors
+/// A participant that is attached, or the system's.
+pub fn lock_everybody_out(ring: &Ring, locks: &Locks) -> io::Result<Result<(), OwnerId>> {
+    for id in ring.geometry().participant_ids() {
+        let locked = locks.try_lock(LOCK_BASE + u64::from(id.0))?;
+        if !locked || ring.participant_state(id).entry_state() != Some(EntryState::Free) {
+            return Ok(Err(id));
+        }
+    }
+    let alone = locks.try_lock(ADMIN_LOCK)?;
+    Ok(alone.then_some(()).ok_or(OwnerId(0)))
 }
 
 /// Wakes through the kernel.

@@ -48,11 +48,22 @@ pub fn directory() -> Result<PathBuf, OpenError> {
     } else {
         std::env::temp_dir()
     };
+    own_directory(&base)
+}
+
+/// This user's directory in a place where anybody may make one.
+fn own_directory(base: &Path) -> Result<PathBuf, OpenError> {
     // SAFETY: geteuid cannot fail and touches no memory.
     let user = unsafe { libc::geteuid() };
     let directory = base.join(format!("slipring-{user}"));
-    let fail = |operation, source| {
-        OpenError::new(&directory, OpenErrorKind::from_io(operation, 0, source))
+    let fail = |operation, source: std::io::Error| {
+        let kind = if source.kind() == std::io::ErrorKind::NotFound {
+            // No queue is missing, but the place for all of them.
+            OpenErrorKind::Io { operation, source }
+        } else {
+            OpenErrorKind::from_io(operation, 0, source)
+        };
+        OpenError::new(&directory, kind)
     };
     match DirBuilder::new().mode(0o700).create(&directory) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
@@ -77,6 +88,8 @@ pub fn directory() -> Result<PathBuf, OpenError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -91,5 +104,46 @@ mod tests {
         for name in ["", ".", "..", "/", ".hidden", "a\nb", &"x".repeat(201)] {
             assert!(resolve(Path::new(name)).is_err(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn the_directory_is_made_for_its_user_alone_and_found_again() {
+        let base = tempfile::tempdir().unwrap();
+        let made = own_directory(base.path()).unwrap();
+        assert_eq!(made.metadata().unwrap().mode() & 0o777, 0o700);
+        assert_eq!(own_directory(base.path()).unwrap(), made);
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_to_or_that_is_none_is_refused() {
+        let base = tempfile::tempdir().unwrap();
+        let place = own_directory(base.path()).unwrap();
+        let refused = || {
+            matches!(
+                own_directory(base.path()).unwrap_err().kind(),
+                OpenErrorKind::UnsafeDirectory { .. }
+            )
+        };
+        for mode in [0o777, 0o720, 0o701] {
+            std::fs::set_permissions(&place, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert!(refused(), "{mode:o}");
+        }
+        std::fs::remove_dir(&place).unwrap();
+        std::fs::write(&place, "").unwrap();
+        assert!(refused(), "a file");
+        std::fs::remove_file(&place).unwrap();
+        // A link that somebody else may have put there, even to what would do.
+        std::os::unix::fs::symlink(base.path(), &place).unwrap();
+        assert!(refused(), "a link");
+    }
+
+    #[test]
+    fn a_place_where_none_can_be_made_is_an_error_that_says_so() {
+        let base = tempfile::tempdir().unwrap();
+        let error = own_directory(&base.path().join("missing")).unwrap_err();
+        assert!(
+            error.to_string().contains("creating the directory"),
+            "{error}"
+        );
     }
 }

@@ -102,13 +102,17 @@ impl Producer {
     /// assert!(second > first);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[inline(always)]
     pub fn publish<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<u64, PublishError> {
-        let message = message.into();
+        self.publish_message(&message.into())
+    }
+
+    fn publish_message(&mut self, message: &Message<'_>) -> Result<u64, PublishError> {
         let sequence = match self.sender.policy {
-            FullPolicy::Reject => self.sender.send_now(&self.attachment, &message)?,
+            FullPolicy::Reject => self.sender.send_now(&self.attachment, message)?,
             FullPolicy::Block | FullPolicy::DropOldest => {
                 self.sender
-                    .send(&self.attachment, &message, Deadline::NEVER)?
+                    .send(&self.attachment, message, Deadline::NEVER)?
             }
         };
         self.sender.finish(&self.attachment, sequence)
@@ -174,6 +178,7 @@ impl Producer {
     /// assert_eq!(rejected.reason, slipring::PublishError::Full);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[inline]
     pub fn try_publish<'m>(
         &mut self,
         message: impl Into<Message<'m>>,
@@ -188,6 +193,7 @@ impl Producer {
     ///
     /// # Errors
     /// [`PublishError::TimedOut`], or as [`Self::publish`].
+    #[inline]
     pub fn publish_timeout<'m>(
         &mut self,
         message: impl Into<Message<'m>>,

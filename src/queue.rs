@@ -12,6 +12,7 @@ use crate::layout::{Durability, EntryState, OwnerId};
 use crate::mem::Mem;
 use crate::options::Options;
 use crate::participant::{Attachment, JoinError, Locks};
+use crate::replay::{NoTimestamps, Replay, ReplayFrom};
 use crate::ring::{Recovered, Ring, Start, Swept, Terms};
 use crate::stats::Stats;
 use crate::sync::Ordering;
@@ -124,21 +125,32 @@ impl Queue {
             Mem::map(new.file(), size, options.access()).map_err(io("mapping the file", size))?;
         let ring = initialised(mem, &verified, options.wants_default_group());
         let file = new.publish()?;
-        Self::attach(
-            ring,
-            verified,
-            Some(&path),
-            Locks::File(file),
-            options,
-            None,
-        )
-        .map_err(|error| fail(error.into_kind(&verified)))
+        let locks = Locks::File(file);
+        let queue = Self::attach(ring, verified, Some(&path), locks, options, None)
+            .map_err(|error| fail(error.into_kind(&verified)))?;
+        // It had its name before we were attached: somebody may have resized it already.
+        if queue.attachment.is_replaced() {
+            return Self::open_with(&path, options);
+        }
+        Ok(queue)
     }
 
     pub(crate) fn open_with(path: &Path, options: &Options) -> Result<Self, OpenError> {
         let path = path::resolve(path)?;
-        let fail = |kind| OpenError::new(&path, kind);
-        let (file, verified) = file::open(&path, true)?;
+        let mut tries = 0;
+        loop {
+            let queue = Self::open_once(&path, options)?;
+            // Resized since we opened the file: what we have attached to is nobody's any more.
+            tries += 1;
+            if tries == 100 || !queue.attachment.is_replaced() {
+                return Ok(queue);
+            }
+        }
+    }
+
+    fn open_once(path: &Path, options: &Options) -> Result<Self, OpenError> {
+        let fail = |kind| OpenError::new(path, kind);
+        let (file, verified) = file::open(path, true)?;
         options.compare(&verified).map_err(fail)?;
         let size = verified.geometry.file_size();
         let mem = Mem::map(&file, size, options.access())
@@ -147,7 +159,7 @@ impl Queue {
         let locks = Locks::File(file);
         let recovered =
             recover::after_reboot(&ring, &verified, &locks, sys::boot_id()).map_err(fail)?;
-        Self::attach(ring, verified, Some(&path), locks, options, recovered)
+        Self::attach(ring, verified, Some(path), locks, options, recovered)
             .map_err(|error| fail(error.into_kind(&verified)))
     }
 
@@ -314,6 +326,33 @@ impl Queue {
         Stats::take(self.attachment.ring(), self.attachment.verified(), |id| {
             self.attachment.is_alive(id)
         })
+    }
+
+    /// Reads again what the ring still holds, from a sequence or a time on, without claiming it. Nobody is held back: what
+    /// no group keeps may be gone before it is read, one that lies in the arena before its slot is used again, and is then a
+    /// [`Replayed::Gap`](crate::Replayed::Gap).
+    ///
+    /// By time, it begins at the first message published then or later. Several producers' times need not be in order, and
+    /// those of a queue with coarse ones may be some ms early.
+    ///
+    /// # Errors
+    /// A time, and the queue takes none of its messages.
+    ///
+    /// # Examples
+    /// ```
+    /// use slipring::{Queue, ReplayFrom, Replayed};
+    /// # let dir = tempfile::tempdir()?;
+    /// let queue = Queue::create(dir.path().join("orders"))?;
+    /// queue.producer()?.publish("buy 100")?;
+    /// queue.consumer()?.recv()?.ack()?;
+    /// let again: Vec<_> = queue.replay(ReplayFrom::Oldest)?.collect();
+    /// assert!(matches!(&again[..], [Replayed::Message(order)] if order.payload == b"buy 100"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn replay(&self, from: ReplayFrom) -> Result<Replay<'_>, NoTimestamps> {
+        let attachment = &self.attachment;
+        let timestamps = self.timestamps();
+        Replay::new(attachment.ring(), timestamps, from, attachment.fork())
     }
 
     /// The queue's file, as it was called when it was opened; none for a queue in heap memory.

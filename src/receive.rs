@@ -16,21 +16,32 @@ use crate::sys;
 
 impl Consumer {
     /// Makes a guard of an opened claim. `None`: it was not to be handed over, or has been lost meanwhile.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn deliver(&self, handed: Handed) -> Option<Result<Delivery<'_>, ClaimError>> {
-        let Claim {
-            sequence, attempt, ..
-        } = handed.claim;
-        if self.terms.ack_timeout_ms > 0 || attempt > self.last_attempt {
-            return self.deliver_or_bury(handed);
+        if self.is_plain(handed) {
+            Some(self.deliver_in_place(handed))
+        } else {
+            self.deliver_or_bury(handed)
         }
-        Some(match self.read_checked(sequence) {
-            Ok((header, bytes)) => Ok(self.hand_over(handed, Received::in_place(header, bytes))),
-            Err(damage) => Err(self.skip(handed, damage)),
-        })
     }
 
-    #[inline]
+    /// Whether there is nothing to do but to hand over what stands in the queue.
+    #[inline(always)]
+    pub(crate) fn is_plain(&self, handed: Handed) -> bool {
+        self.terms.ack_timeout_ms == 0 && handed.claim.attempt <= self.last_attempt
+    }
+
+    /// What [`Self::deliver`] does with a plain one, made where the caller wants it: moving what was written just now stalls
+    /// the processor.
+    #[inline(always)]
+    pub(crate) fn deliver_in_place(&self, handed: Handed) -> Result<Delivery<'_>, ClaimError> {
+        match self.read_checked(handed.claim.sequence) {
+            Ok((header, bytes)) => Ok(self.hand_over(handed, Received::in_place(header, bytes))),
+            Err(damage) => Err(self.skip(handed, damage)),
+        }
+    }
+
+    #[inline(always)]
     fn hand_over<'c>(&'c self, handed: Handed, received: Received<'c>) -> Delivery<'c> {
         self.bump(|counts| {
             counts.delivered += 1;
@@ -42,7 +53,7 @@ impl Consumer {
     /// A damaged message is told once, and counted as lost: given back, it would come first for ever.
     #[cold]
     fn skip(&self, handed: Handed, damage: Damage) -> ClaimError {
-        let _told = self.end(handed, Some(Settle::Ack));
+        let _told = self.end(&handed, Some(Settle::Ack));
         let lost = self.ring().group_word(self.group, group::LOST);
         // ORDERING: Relaxed; a counter.
         lost.add(1, Ordering::Relaxed);
@@ -51,7 +62,10 @@ impl Consumer {
 
     /// In groups whose claims can be taken away, and for messages delivered too often.
     #[inline(never)]
-    fn deliver_or_bury(&self, handed: Handed) -> Option<Result<Delivery<'_>, ClaimError>> {
+    pub(crate) fn deliver_or_bury(
+        &self,
+        handed: Handed,
+    ) -> Option<Result<Delivery<'_>, ClaimError>> {
         let received = match self.receive(handed) {
             Ok(received) => received?,
             Err(damage) => return Some(Err(self.skip(handed, damage))),
@@ -80,7 +94,9 @@ impl Consumer {
         }
         match seen {
             Observed::Message(header) => {
-                self.check_sum(sequence, &header, &copy)?;
+                if self.attachment.verifies() {
+                    self.check_sum(sequence, &header, &copy)?;
+                }
                 Ok(Some(Received::copied(header, copy)))
             }
             _ => Err(Damage {
@@ -150,19 +166,18 @@ impl Consumer {
         stands.then_some(()).ok_or(AckError::Stale { sequence })
     }
 
-    #[inline]
+    #[inline(always)]
     fn read_checked(&self, sequence: u64) -> Result<(SlotHeader, &[u8]), Damage> {
         let (header, bytes) = self.read(sequence)?;
-        self.check_sum(sequence, &header, bytes)?;
+        if self.attachment.verifies() {
+            self.check_sum(sequence, &header, bytes)?;
+        }
         Ok((header, bytes))
     }
 
-    /// Compares a message with its checksum, where that is asked for.
-    #[inline]
+    /// Compares a message with its checksum.
+    #[inline(never)]
     fn check_sum(&self, sequence: u64, header: &SlotHeader, bytes: &[u8]) -> Result<(), Damage> {
-        if !self.attachment.verifies() {
-            return Ok(());
-        }
         let id = &self.attachment.verified().queue_id;
         let sum = durability::record_sum(durability::payload_sum(bytes), header, id, sequence);
         if sum == header.crc {
@@ -175,6 +190,7 @@ impl Consumer {
         })
     }
 
+    #[inline(always)]
     fn read(&self, sequence: u64) -> Result<(SlotHeader, &[u8]), Damage> {
         let ring = self.ring();
         let (mem, geometry) = (ring.mem(), ring.geometry());
@@ -197,22 +213,27 @@ impl Consumer {
             }
             return Ok((header, mem.view(start.plus(slot::PAYLOAD), header.length)));
         }
+        let bytes = self.read_arena(start, header.length)?;
+        Ok((header, bytes))
+    }
+
+    #[inline(never)]
+    fn read_arena(&self, start: Offset, length: u32) -> Result<&[u8], Damage> {
+        let ring = self.ring();
+        let (mem, geometry) = (ring.mem(), ring.geometry());
         let mut pointer = SegmentPointer {
             offset: 0,
             emptied: 0,
         };
         mem.copy_out(start.plus(slot::PAYLOAD), pointer.as_mut_bytes());
         // Without this, a scribbled pointer would reach anywhere.
-        if geometry
-            .segment_at(pointer.offset, header.length.into())
-            .is_none()
-        {
-            return Err(damage(
-                slot::PAYLOAD,
-                pointer.offset,
-                "an offset of that many bytes in one segment",
-            ));
+        if geometry.segment_at(pointer.offset, length.into()).is_none() {
+            return Err(Damage {
+                offset: start.plus(slot::PAYLOAD),
+                found: pointer.offset,
+                expected: "an offset of that many bytes in one segment",
+            });
         }
-        Ok((header, mem.view(Offset(pointer.offset), header.length)))
+        Ok(mem.view(Offset(pointer.offset), length))
     }
 }

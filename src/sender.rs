@@ -165,6 +165,9 @@ impl Sender {
         attachment: &Attachment,
         message: &Message<'_>,
     ) -> Result<u64, PublishError> {
+        if let Some(sequence) = self.send_at_once(attachment, message)? {
+            return Ok(sequence);
+        }
         let sent = self.try_send(attachment, message, Attempt::Fresh);
         self.after_refusal(attachment, sent)
     }
@@ -188,6 +191,36 @@ impl Sender {
     #[inline]
     pub(crate) fn payload_sum(&self, payload: &[u8]) -> Option<u32> {
         self.checksums.then(|| durability::payload_sum(payload))
+    }
+
+    /// A short message for which there is room. `None`: not so simple; nothing has been done.
+    #[inline(always)]
+    fn send_at_once(
+        &mut self,
+        attachment: &Attachment,
+        message: &Message<'_>,
+    ) -> Result<Option<u64>, PublishError> {
+        let ring = attachment.ring();
+        // A checksum, a sync or a failed one is not so simple.
+        if self.checksums
+            || attachment.is_forked()
+            || message.len() as u64 > ring.geometry().inline_max()
+        {
+            return Ok(None);
+        }
+        let header = SlotHeader {
+            flags: message.flags,
+            ..self.header(message.len(), message.kind, message.key)
+        };
+        let Ok(reserved) = ring.reserve(&mut self.publisher) else {
+            return Ok(None);
+        };
+        ring.fill(reserved, &header, message.payload);
+        if ring.commit(&mut self.publisher, reserved).is_err() {
+            return Err(PublishError::Fenced);
+        }
+        self.uncounted += 1;
+        Ok(Some(reserved.sequence))
     }
 
     /// Reserve, fill, commit: the tens of ns in which a slot is ours.
@@ -254,6 +287,19 @@ impl Sender {
     }
 
     pub(crate) fn send(
+        &mut self,
+        attachment: &Attachment,
+        message: &Message<'_>,
+        deadline: Deadline,
+    ) -> Result<u64, PublishError> {
+        if let Some(sequence) = self.send_at_once(attachment, message)? {
+            return Ok(sequence);
+        }
+        self.send_patiently(attachment, message, deadline)
+    }
+
+    #[inline(never)]
+    fn send_patiently(
         &mut self,
         attachment: &Attachment,
         message: &Message<'_>,

@@ -26,3 +26,16 @@ pub use weaken::{fence, order};
 pub fn order(ordering: Ordering) -> Ordering {
     ordering
 }
+
+/// Keeps the compiler from moving a later load before an earlier store. The CPU does so if whoever relies on it makes
+/// this process fence, from outside (`sys::fence_everybody`).
+#[cfg(not(slipring_loom))]
+#[inline(always)]
+pub fn light_fence() {
+    core::sync::atomic::compiler_fence(Ordering::SeqCst);
+}
+
+#[cfg(slipring_loom)]
+mod light;
+#[cfg(slipring_loom)]
+pub use light::{heavy_fence, light_fence};

@@ -26,9 +26,14 @@ const SPINS: u32 = 1000;
 const SPINS_PER_CLOCK: u32 = 1 << 12;
 /// The same of one that waits for room, whose looks stand apart.
 const SPINS_PER_CLOCK_FOR_SPACE: u32 = 1 << 7;
+/// Pauses between two looks for room, at most.
+const PAUSES_MAX: u32 = 64;
 /// The shortest and longest sleep: everybody looks again by itself, at different times, since whoever was to wake it may
 /// have died.
 const SLEEP_MS: (u64, u64) = (25, 50);
+
+/// The longest sleep of who may have been missed.
+const UNSURE_SLEEP: Duration = Duration::from_millis(1);
 
 /// When to give up.
 #[derive(Clone, Copy, Debug)]
@@ -90,9 +95,14 @@ pub fn wait<W: Waitable>(
     deadline: Deadline,
     waitable: &mut W,
 ) -> Result<Option<(W::Output, bool)>, W::Error> {
+    let capacity = attachment.ring().geometry().capacity();
+    let apart = u32::try_from(capacity / 16).map_or(PAUSES_MAX, |apart| apart.clamp(1, PAUSES_MAX));
+    let for_space = waitable.channel() == Channel::Space;
     let spins = match strategy {
-        WaitStrategy::BusySpin if waitable.channel() == Channel::Space => SPINS_PER_CLOCK_FOR_SPACE,
+        WaitStrategy::BusySpin if for_space => SPINS_PER_CLOCK_FOR_SPACE,
         WaitStrategy::BusySpin => SPINS_PER_CLOCK,
+        // Looks that stand apart take as long all together.
+        WaitStrategy::SpinThenPark if cpus() > 1 && for_space => SPINS / apart,
         WaitStrategy::SpinThenPark if cpus() > 1 => SPINS,
         WaitStrategy::SpinThenPark | WaitStrategy::Park => 1,
     };
@@ -100,12 +110,12 @@ pub fn wait<W: Waitable>(
     let mut slept = false;
     // Bound: the deadline; each turn takes a clock's glance or a sleep.
     loop {
-        for look in 0..spins {
+        for _ in 0..spins {
             if let Some(output) = waitable.attempt(attempt)? {
                 return Ok(Some((output, slept)));
             }
             attempt = Attempt::Fresh;
-            for _ in 0..pauses(strategy, waitable.channel(), look) {
+            for _ in 0..pauses(strategy, waitable.channel(), apart) {
                 spin_loop();
             }
         }
@@ -125,6 +135,7 @@ pub fn wait<W: Waitable>(
         let channel = waitable.channel();
         let ring = attachment.ring();
         let ticket = ring.prepare(channel);
+        let sure = !ring.has_light_fences(channel) || sys::fence_everybody();
         if let Some(output) = waitable.attempt(Attempt::BeforeSleep)? {
             return Ok(Some((output, slept)));
         }
@@ -132,7 +143,9 @@ pub fn wait<W: Waitable>(
             // A stand-by that has become active waits for something else now.
             continue;
         }
-        let sleep = jittered_sleep().min(remaining);
+        // Where others cannot be made to fence, one of them may not have seen that we sleep.
+        let sleep = if sure { jittered_sleep() } else { UNSURE_SLEEP };
+        let sleep = sleep.min(remaining);
         slept = true;
         if !sys::futex_wait(ring.event(channel).atomic(), ticket, sleep) {
             attempt = Attempt::Again;
@@ -142,10 +155,11 @@ pub fn wait<W: Waitable>(
 }
 
 /// Pauses between two looks. A look for room reads the lines that consumers settle on, and takes them away from them each
-/// time, so those looks become rarer; a look for a message reads one line that is written once.
-fn pauses(strategy: WaitStrategy, channel: Channel, look: u32) -> u32 {
+/// time, so those looks are rare: a consumer settles a sixteenth of the ring meanwhile. A look for a message reads one line
+/// that is written once.
+fn pauses(strategy: WaitStrategy, channel: Channel, apart: u32) -> u32 {
     match (channel, strategy) {
-        (Channel::Space, _) => 1 << look.min(6),
+        (Channel::Space, _) => apart,
         (_, WaitStrategy::BusySpin) => 0,
         _ => 1,
     }

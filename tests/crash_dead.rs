@@ -168,7 +168,7 @@ fn expire(life: &Life<'_>) {
 const OPERATIONS: &[Operation] = &[
     Operation { name: "reject, park", points: 11, options: parking, prepare: nothing, run: reject },
     Operation { name: "reject, bury", points: 50, options: burying, prepare: nothing, run: reject },
-    Operation { name: "exclusive reject, park", points: 15, options: parking_in_order, prepare: nothing, run: reject },
+    Operation { name: "exclusive reject, park", points: 13, options: parking_in_order, prepare: nothing, run: reject },
     Operation { name: "exclusive reject, bury", points: 59, options: burying_in_order, prepare: nothing, run: reject },
     Operation { name: "last nack, park", points: 8, options: parking, prepare: nothing, run: fail },
     Operation { name: "last nack, bury", points: 48, options: burying, prepare: nothing, run: fail },

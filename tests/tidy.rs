@@ -25,7 +25,7 @@ const FUNCTION_LINES: usize = 70;
 const ORDERING_DISTANCE: usize = 12;
 
 /// Where our Rust is.
-const SOURCE: [&str; 3] = ["src", "cli/src", "soak/src"];
+const SOURCE: [&str; 4] = ["src", "cli/src", "soak/src", "benches/compare/src"];
 const ALL_RUST: [&str; 13] = [
     "src",
     "cli/src",
@@ -272,7 +272,13 @@ fn no_file_is_too_long_to_hold_one_idea() {
     for (directories, most) in [
         (&SOURCE[..], FILE_LINES),
         (
-            &["tests", "cli/tests", "soak/tests", "loom-tests/tests"],
+            &[
+                "tests",
+                "cli/tests",
+                "soak/tests",
+                "loom-tests/tests",
+                "benches/compare/tests",
+            ],
             TEST_FILE_LINES,
         ),
     ] {
@@ -369,7 +375,12 @@ fn unsafe_stands_only_where_the_outside_is_touched() {
 
 #[test]
 fn only_the_door_names_atomics_or_the_model_checker() {
-    let may = ["src/sync.rs", "src/sync/weaken.rs", "src/mem/model.rs"];
+    let may = [
+        "src/sync.rs",
+        "src/sync/light.rs",
+        "src/sync/weaken.rs",
+        "src/mem/model.rs",
+    ];
     let found = places(&rust(&["src"]), |text, _, code| {
         let named = ["atomic::", "::atomic", "loom::"]
             .iter()
@@ -455,7 +466,10 @@ fn every_ordering_is_explained_where_it_is_used() {
 fn text_is_ascii() {
     let mut texts = files(&ALL_RUST, &["rs"]);
     texts.extend(prose());
-    texts.extend(files(&["ci", ".ci"], &["sh", "yml", "toml"]));
+    texts.extend(files(
+        &["ci", ".ci", "benches/compare"],
+        &["sh", "yml", "toml", "cpp"],
+    ));
     let found = places(&texts, |_, raw, _| {
         let other: BTreeSet<char> = raw.chars().filter(|c| !c.is_ascii()).collect();
         (!other.is_empty()).then(|| format!("{other:?}"))
@@ -480,9 +494,9 @@ fn nothing_is_left_over() {
     nothing(&found, "do it, or take it out");
 }
 
-/// README.md, if there is one, and docs/*.md.
+/// README.md, if there is one, docs/*.md, and the page on other queues.
 fn prose() -> Vec<Text> {
-    let mut found = files(&["docs"], &["md"]);
+    let mut found = files(&["docs", "benches/compare"], &["md"]);
     let path = "README.md".to_owned();
     if let Ok(raw) = fs::read_to_string(root().join(&path)) {
         let code = String::new();

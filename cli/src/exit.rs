@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use slipring::{AttachError, ClaimError, GroupError, OpenError, OpenErrorKind, PublishError};
+use slipring::{
+    AttachError, ClaimError, GroupError, OpenError, OpenErrorKind, PublishError, TransferError,
+};
 
 use crate::output::{self, ClosedPipe, Stopped};
 use crate::signals;
@@ -20,12 +22,14 @@ pub enum Code {
     Empty,
     /// No room for a message.
     Full,
+    /// A file that breaks the rules of its format.
+    Damaged,
     /// Ended by a signal, in good order.
     Signal(u8),
 }
 
 /// The codes and their meanings, for the help and the man page.
-pub const CODES: [(&str, &str); 7] = [
+pub const CODES: [(&str, &str); 8] = [
     ("0", "done; also when whoever reads the output has gone"),
     ("1", "failed; stderr says why"),
     ("2", "wrong usage"),
@@ -35,6 +39,10 @@ pub const CODES: [(&str, &str); 7] = [
         "empty, or timed out, before as many messages came as were asked for",
     ),
     ("5", "queue full, at once or until the time-out"),
+    (
+        "6",
+        "damaged: verify, repair, dump and import say what is wrong, and where",
+    ),
     (
         "128+N",
         "stopped by signal N (130: interrupt, 143: terminate), after settling or giving back",
@@ -58,6 +66,7 @@ impl From<Code> for ExitCode {
             Code::NotFound => 3,
             Code::Empty => 4,
             Code::Full => 5,
+            Code::Damaged => 6,
             Code::Signal(number) => 128 + number,
         })
     }
@@ -85,6 +94,14 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<Code> {
     }
     if let Some(open) = cause.downcast_ref::<OpenError>() {
         return matches!(open.kind(), OpenErrorKind::NotFound).then_some(Code::NotFound);
+    }
+    if let Some(transfer) = cause.downcast_ref::<TransferError>() {
+        return match transfer {
+            TransferError::Damaged { .. } | TransferError::Unsound { .. } => Some(Code::Damaged),
+            // Its cause is not one of the chain: it says the same.
+            TransferError::Open(open) => code_of(open),
+            _ => None,
+        };
     }
     match cause.downcast_ref::<GroupError>() {
         Some(GroupError::NotFound) => return Some(Code::NotFound),

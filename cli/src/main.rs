@@ -6,15 +6,18 @@
 #![deny(unsafe_code)]
 
 mod args;
+mod bench;
 mod cmd;
 mod dead_letter;
 mod demo;
 mod exit;
+mod finding;
 mod input;
 mod output;
 mod record;
 #[expect(unsafe_code, reason = "installs signal handlers")]
 mod signals;
+mod stream;
 mod table;
 mod template;
 mod units;
@@ -27,7 +30,7 @@ use args::{Cli, Command};
 use exit::Code;
 
 fn main() -> ExitCode {
-    if let Some(code) = demo::worker_main() {
+    if let Some(code) = demo::worker_main().or_else(bench::worker_main) {
         return code.into();
     }
     let cli = Cli::parse();
@@ -46,8 +49,15 @@ fn run(command: Command) -> anyhow::Result<Code> {
         Command::Group(args) => cmd::group::run(&args),
         Command::Dead(args) => cmd::dead::run(&args),
         Command::Sweep(args) => cmd::sweep::run(&args),
+        Command::Verify(args) => cmd::verify::run(&args),
+        Command::Repair(args) => cmd::repair::run(&args),
+        Command::Dump(args) => cmd::dump::run(&args),
+        Command::Export(args) => cmd::export::run(&args),
+        Command::Import(args) => cmd::import::run(&args),
+        Command::Resize(args) => cmd::resize::run(&args),
         Command::Rm(args) => cmd::rm::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
+        Command::Bench(args) => cmd::bench::run(&args),
         Command::Completions(args) => cmd::completions::run(&args),
         Command::Man(args) => cmd::man::run(&args),
     }

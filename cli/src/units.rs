@@ -55,6 +55,80 @@ pub fn parse_durability(text: &str) -> Result<Durability, String> {
     }
 }
 
+/// Reads an instant: RFC 3339, such as `2026-01-31T12:00:00Z`, or a duration with its unit, which is so long ago: `5m`.
+pub fn parse_instant(text: &str) -> Result<SystemTime, String> {
+    if let Some(time) = parse_rfc3339(text) {
+        return Ok(time);
+    }
+    let ago = text.strip_suffix("ago").unwrap_or(text).trim_end();
+    if ago.ends_with(|c: char| c.is_ascii_lowercase()) {
+        let ago = parse_duration(ago)?;
+        return SystemTime::now()
+            .checked_sub(ago)
+            .ok_or_else(|| format!("{text:?} is before all times"));
+    }
+    Err(format!(
+        "{text:?} is no time: write 2026-01-31T12:00:00Z, or 5m for 5 min ago"
+    ))
+}
+
+fn parse_rfc3339(text: &str) -> Option<SystemTime> {
+    let (date, rest) = text.split_once(['T', 't', ' '])?;
+    let [year, month, day] = fields(date, '-', &[4, 2, 2])?;
+    let zone = rest.find(['Z', 'z', '+', '-'])?;
+    let (clock, zone) = rest.split_at_checked(zone)?;
+    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
+    let [hour, minute, second] = fields(clock, ':', &[2, 2, 2])?;
+    let length = if month == 2 {
+        28 + u64::from(year % 4 == 0 && (year % 100 != 0 || year % 400 == 0))
+    } else {
+        30 + (month + month / 8) % 2
+    };
+    let fits = (1..=12).contains(&month) && (1..=length).contains(&day);
+    if !fits || year < 1970 || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let digits: String = fraction
+        .chars()
+        .chain("000000000".chars())
+        .take(9)
+        .collect();
+    let nanoseconds: u64 = digits.parse().ok()?;
+    let seconds = days_since_1970(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
+    let local = Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds);
+    let local = UNIX_EPOCH + local;
+    let (sign, offset) = zone.split_at_checked(1)?;
+    if offset.is_empty() {
+        return ["Z", "z"].contains(&sign).then_some(local);
+    }
+    let [hours, minutes] = fields(offset, ':', &[2, 2])?;
+    let offset = Duration::from_secs(hours * 3600 + minutes * 60);
+    match sign {
+        "+" => local.checked_sub(offset),
+        "-" => local.checked_add(offset),
+        _ => None,
+    }
+}
+
+/// Numbers of exactly so many digits each.
+fn fields<const N: usize>(text: &str, separator: char, digits: &[usize; N]) -> Option<[u64; N]> {
+    let mut numbers = [0; N];
+    let mut parts = text.split(separator);
+    for (number, digits) in numbers.iter_mut().zip(digits) {
+        let part = parts.next().filter(|part| part.len() == *digits)?;
+        let all_digits = part.bytes().all(|byte| byte.is_ascii_digit());
+        *number = part.parse().ok().filter(|_| all_digits)?;
+    }
+    parts.next().is_none().then_some(numbers)
+}
+
+/// The reverse of [`civil`].
+fn days_since_1970(year: u64, month: u64, day: u64) -> u64 {
+    let year = year - u64::from(month <= 2);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    365 * year + year / 4 - year / 100 + year / 400 + day_of_year - DAYS_FROM_YEAR_ZERO
+}
+
 /// Reads permission bits: `0660` or `660`.
 pub fn parse_mode(text: &str) -> Result<u32, String> {
     u32::from_str_radix(text, 8)
@@ -103,6 +177,12 @@ pub fn count(number: u64) -> String {
     grouped
 }
 
+/// So many of what this is the name of one of.
+pub fn counted(number: u64, one: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {one}{plural}", count(number))
+}
+
 /// A duration in the unit that suits it.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
@@ -136,9 +216,11 @@ pub fn timestamp(nanoseconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:09}Z")
 }
 
+/// Days from the first of March of year 0 to 1970.
+const DAYS_FROM_YEAR_ZERO: u64 = 719_468;
+
 /// Year, month and day of a day since 1970. Years start in March here, so that a leap day is the last of its year.
 fn civil(days: u64) -> (u64, u64, u64) {
-    const DAYS_FROM_YEAR_ZERO: u64 = 719_468;
     const DAYS_OF_400_YEARS: u64 = 146_097;
     let shifted = days + DAYS_FROM_YEAR_ZERO;
     let (era, day) = (shifted / DAYS_OF_400_YEARS, shifted % DAYS_OF_400_YEARS);
@@ -180,6 +262,49 @@ mod tests {
     }
 
     #[test]
+    fn instants_are_times_or_so_long_ago() {
+        let shown = |text| {
+            let since = parse_instant(text).unwrap().duration_since(UNIX_EPOCH);
+            timestamp(since.unwrap().as_nanos().try_into().unwrap())
+        };
+        for (text, expected) in [
+            ("1970-01-01T00:00:00Z", "1970-01-01T00:00:00.000000000Z"),
+            ("2000-02-29t12:34:56.5z", "2000-02-29T12:34:56.500000000Z"),
+            (
+                "2026-01-31 12:00:00+02:30",
+                "2026-01-31T09:30:00.000000000Z",
+            ),
+            (
+                "2026-12-31T23:00:00-01:00",
+                "2027-01-01T00:00:00.000000000Z",
+            ),
+        ] {
+            assert_eq!(shown(text), expected);
+        }
+        for days in [0, 58, 59, 365, 789, 10_956, 11_016, 20_000, 47_540] {
+            let (year, month, day) = civil(days);
+            assert_eq!(days_since_1970(year, month, day), days);
+        }
+        let ago = SystemTime::now().duration_since(parse_instant("5m ago").unwrap());
+        assert!((299..400).contains(&ago.unwrap().as_secs()));
+        for wrong in [
+            "",
+            "now",
+            "7",
+            "2026-01-31",
+            "2026-01-31T12:00:00",
+            "2026-02-29T12:00:00Z",
+            "2026-13-01T12:00:00Z",
+            "2026-1-31T12:00:00Z",
+            "2026-01-31T24:00:00Z",
+            "2026-01-31T12:00:00+1",
+            "1969-12-31T23:59:59Z",
+        ] {
+            assert!(parse_instant(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn modes_are_octal() {
         assert_eq!(parse_mode("0660"), Ok(0o660));
         assert_eq!(parse_mode("600"), Ok(0o600));
@@ -193,6 +318,8 @@ mod tests {
         assert_eq!(size(1536), "1.5 KiB");
         assert_eq!(size(5 << 20), "5 MiB");
         assert_eq!(count(7), "7");
+        assert_eq!(counted(1, "group"), "1 group");
+        assert_eq!(counted(1000, "group"), "1_000 groups");
         assert_eq!(count(123_456), "123_456");
         assert_eq!(count(1_234_567), "1_234_567");
         assert_eq!(duration(Duration::from_nanos(999)), "999 ns");

@@ -305,7 +305,6 @@ fn write_table(rows: &[(&Mutant, &Outcome)]) -> Result<()> {
             ordering,
             ..
         } = &mutant.place;
-        let file = file.trim_start_matches(PROTOCOL).trim_start_matches('/');
         let outcome = match outcome {
             Outcome::Missed { by, .. } if mutant.place.without().is_empty() => format!("`{by}`"),
             Outcome::Missed { by, .. } => {

@@ -293,7 +293,7 @@ fn named(died: &[(u64, u8)], none: u8, lived: u8) -> Vec<(Succeeded, &'static st
 #[test]
 fn an_owner_dies_first() {
     static SEEN: LazyLock<Outcomes<Succeeded>> = LazyLock::new(Outcomes::default);
-    each_death(2, 30, |at| {
+    each_death(2, 26, |at| {
         let left = an_owner_dies(at, false);
         let lived = left.0;
         SEEN.add(left);
@@ -306,7 +306,7 @@ fn an_owner_dies_first() {
 #[test]
 fn a_successor_dies() {
     static SEEN: LazyLock<Outcomes<Succeeded>> = LazyLock::new(Outcomes::default);
-    each_death(2, 38, |at| {
+    each_death(2, 34, |at| {
         let left = an_owner_dies(at, true);
         let lived = left.0;
         SEEN.add(left);

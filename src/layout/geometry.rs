@@ -84,6 +84,12 @@ fn align_up(value: u64, alignment: u64) -> Option<u64> {
         .map(|v| v / alignment * alignment)
 }
 
+/// A scribbled number stays inside its table. No remainder: a division on every access is what a message costs most.
+#[inline]
+const fn below(number: u64, count: u32) -> u64 {
+    if number < count as u64 { number } else { 0 }
+}
+
 impl Shape {
     fn check(&self) -> Result<(), GeometryError> {
         let s = self;
@@ -262,14 +268,18 @@ impl Geometry {
         Offset(self.slots + self.index(sequence) * self.shape.slot_size)
     }
 
+    #[inline]
+    const fn entry(&self, group: GroupId) -> u64 {
+        below(group.0 as u64, self.shape.max_groups)
+    }
+
     /// The claim word of a group for a sequence.
     #[inline]
     #[must_use]
     pub const fn claim(&self, group: GroupId, sequence: u64) -> Offset {
-        let group = group.0 as u64 % self.shape.max_groups as u64;
         Offset(
             self.claims
-                + group * Self::words_stride(self.shape.capacity)
+                + self.entry(group) * Self::words_stride(self.shape.capacity)
                 + self.index(sequence) * 8,
         )
     }
@@ -298,7 +308,7 @@ impl Geometry {
     #[inline]
     #[must_use]
     pub const fn participant(&self, id: OwnerId) -> Offset {
-        let id = id.0 as u64 % self.shape.max_participants as u64;
+        let id = below(id.0 as u64, self.shape.max_participants);
         Offset(self.participants + id * PARTICIPANT_SIZE)
     }
 
@@ -306,8 +316,7 @@ impl Geometry {
     #[inline]
     #[must_use]
     pub const fn group(&self, id: GroupId) -> Offset {
-        let id = id.0 as u64 % self.shape.max_groups as u64;
-        Offset(self.groups + id * GROUP_SIZE)
+        Offset(self.groups + self.entry(id) * GROUP_SIZE)
     }
 
     /// Start of a segment entry. `number` must be below [`Self::segment_count`].

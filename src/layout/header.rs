@@ -25,7 +25,7 @@ pub enum FullPolicy {
 }
 
 impl FullPolicy {
-    fn from_bits(bits: u16) -> Option<Self> {
+    pub(crate) fn from_bits(bits: u16) -> Option<Self> {
         match bits {
             0 => Some(Self::Block),
             1 => Some(Self::Reject),
@@ -59,7 +59,7 @@ pub enum Timestamps {
 }
 
 impl Timestamps {
-    fn from_bits(bits: u16) -> Option<Self> {
+    pub(crate) fn from_bits(bits: u16) -> Option<Self> {
         match bits {
             0 => Some(Self::Off),
             1 => Some(Self::Coarse),
@@ -178,8 +178,24 @@ impl FileHeader {
         header
     }
 
-    fn checksum(&self) -> u32 {
+    /// The checksum it should have.
+    #[must_use]
+    pub fn checksum(&self) -> u32 {
         crc32c::crc32c(Self { crc: 0, ..*self }.as_bytes())
+    }
+
+    /// The numbers it gives for the shape, unchecked.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        Shape {
+            capacity: self.capacity,
+            slot_size: self.slot_size,
+            max_message: self.max_message,
+            arena_size: self.arena_size,
+            max_groups: self.max_groups,
+            max_participants: self.max_participants,
+            first_sequence: self.first_sequence,
+        }
     }
 
     /// Checks a header read from a file of `file_size` bytes, in the order in which a later check could mislead without
@@ -215,15 +231,7 @@ impl FileHeader {
             });
         }
         // A hostile header has a good checksum: overflow and division by zero end here.
-        let geometry = Geometry::new(Shape {
-            capacity: header.capacity,
-            slot_size: header.slot_size,
-            max_message: header.max_message,
-            arena_size: header.arena_size,
-            max_groups: header.max_groups,
-            max_participants: header.max_participants,
-            first_sequence: header.first_sequence,
-        })?;
+        let geometry = Geometry::new(header.shape())?;
         let bad = |field, found: u16, expected| GeometryError {
             field,
             found: found.into(),

@@ -29,6 +29,8 @@ pub struct Claimer {
     since_hint: u64,
     /// Polls in vain.
     polls: u32,
+    /// Messages found without waiting for one.
+    streak: u32,
     /// How hard the claim under way looks.
     effort: Effort,
 }
@@ -66,6 +68,7 @@ impl Ring {
             holes: Vec::with_capacity(HOLES_MAX),
             since_hint: 0,
             polls: 1,
+            streak: 0,
             effort: Effort::Once,
         }
     }
@@ -83,6 +86,7 @@ impl Ring {
     ///
     /// # Errors
     /// The file holds what no code writes.
+    #[inline]
     pub fn claim(
         &self,
         c: &mut Claimer,
@@ -100,22 +104,28 @@ impl Ring {
         if claim.is_some() {
             c.since_hint += 1;
             if c.since_hint >= self.hint_every {
-                c.since_hint = 0;
-                let head = c
-                    .holes
-                    .iter()
-                    .copied()
-                    .min()
-                    .map_or(c.position, |hole| hole.min(c.position));
-                self.raise_floor(c.group);
-                // ORDERING: Relaxed; hint only.
-                self.group_word(c.group, group::HEAD)
-                    .raise(head, Ordering::Relaxed);
+                self.raise_hints(c);
             }
         }
         Ok(claim)
     }
 
+    #[inline(never)]
+    fn raise_hints(&self, c: &mut Claimer) {
+        c.since_hint = 0;
+        let head = c
+            .holes
+            .iter()
+            .copied()
+            .min()
+            .map_or(c.position, |hole| hole.min(c.position));
+        self.raise_floor(c.group);
+        // ORDERING: Relaxed; hint only.
+        self.group_word(c.group, group::HEAD)
+            .raise(head, Ordering::Relaxed);
+    }
+
+    #[inline]
     fn claim_given_back(&self, c: &Claimer, open: bool) -> Result<Option<Claim>, Damage> {
         let word = self.group_word(c.group, group::READY);
         // ORDERING: Acquire; pairs with note_ready's Release; the word it points to says Ready; model nack_against_search.
@@ -123,6 +133,17 @@ impl Ring {
         if !hint.is_some() {
             return Ok(None);
         }
+        self.search_given_back(c, open, hint)
+    }
+
+    #[inline(never)]
+    fn search_given_back(
+        &self,
+        c: &Claimer,
+        open: bool,
+        hint: ReadyHint,
+    ) -> Result<Option<Claim>, Damage> {
+        let word = self.group_word(c.group, group::READY);
         let floor = self.raise_floor(c.group);
         let mut sequence = hint.sequence(floor).max(floor);
         // Bound: a lap above the floor; every turn passes a claimed or aborted slot.
@@ -171,6 +192,7 @@ impl Ring {
         Ok(None)
     }
 
+    #[inline]
     fn claim_hole(&self, c: &mut Claimer, open: bool) -> Option<Claim> {
         let mut at = 0;
         // Bound: the list; each turn goes on or shortens it.
@@ -191,7 +213,22 @@ impl Ring {
         None
     }
 
+    #[inline]
     fn claim_next(&self, c: &mut Claimer, open: bool) -> Result<Option<Claim>, Damage> {
+        let sequence = c.position;
+        if c.holes.is_empty() && self.load_slot(sequence).1 == SlotView::Published {
+            self.expect_more(&mut c.streak, sequence);
+            c.position += 1;
+            if let Some(claim) = self.take(c, sequence, open) {
+                return Ok(Some(claim));
+            }
+        }
+        self.walk(c, open)
+    }
+
+    /// Over slots that others have claimed, or that are being written, to the next message.
+    #[inline(never)]
+    fn walk(&self, c: &mut Claimer, open: bool) -> Result<Option<Claim>, Damage> {
         let mut jumps = 0;
         // Bound: `turns`; each returns, jumps or raises the position, which cannot get past the tail.
         for _ in self.turns() {
@@ -205,6 +242,7 @@ impl Ring {
                     {
                         return Ok(Some(claim));
                     }
+                    self.expect_more(&mut c.streak, sequence);
                     c.position += 1;
                     if let Some(claim) = self.take(c, sequence, open) {
                         return Ok(Some(claim));
@@ -228,6 +266,7 @@ impl Ring {
                     }
                 }
                 SlotView::Empty | SlotView::Earlier(_) => {
+                    c.streak = 0;
                     if c.holes.len() >= HOLES_MAX || !self.is_hole(c, sequence) {
                         self.expect_message(sequence);
                         return Ok(None);
@@ -256,6 +295,7 @@ impl Ring {
     }
 
     /// One CAS both takes the message and signs for it (I4).
+    #[inline]
     fn take(&self, c: &Claimer, sequence: u64, open: bool) -> Option<Claim> {
         let lap = self.geo.lap(sequence);
         let word = self.claim_word(c.group, sequence);
@@ -287,6 +327,7 @@ impl Ring {
     }
 
     /// Hands over a message of a batch: from here on the attempt counts. `None`: somebody took us for dead.
+    #[inline]
     pub fn open(&self, c: &Claimer, claim: Claim) -> Option<Claim> {
         let lap = self.geo.lap(claim.sequence);
         let attempt = claim.attempt.saturating_add(1);

@@ -20,6 +20,8 @@ pub struct Cursor {
     pub(super) position: u64,
     /// Everything below is settled.
     settled: u64,
+    /// The shared floor, which only this consumer writes; reading it would fetch its line back from who waits for room.
+    floor: u64,
     /// One past the highest sequence the shared OPENED word covers.
     opened: u64,
     /// Below this, a claim word may say something of a sequence.
@@ -30,6 +32,8 @@ pub struct Cursor {
     parked: Vec<u64>,
     /// Raised when order restarts from a message given back; guards of before are then stale.
     epoch: u64,
+    /// Messages found without waiting for one.
+    streak: u32,
     /// Where order restarted from, with the epoch that began so: older guards are good only below.
     restarts: Vec<(u64, u64)>,
 }
@@ -81,12 +85,14 @@ impl Ring {
             owner,
             position: settled,
             settled,
+            floor: settled,
             opened: settled,
             // What the one before gave back or acked early is noted too, as far as a lap.
             noted_until: settled + self.geo.capacity(),
             held: VecDeque::new(),
             parked: Vec::new(),
             epoch: 0,
+            streak: 0,
             restarts: Vec::new(),
         })
     }
@@ -113,7 +119,30 @@ impl Ring {
     ///
     /// # Errors
     /// The file holds what no code writes.
+    #[inline]
     pub fn cursor_next(&self, c: &mut Cursor) -> Result<Option<Handed>, Damage> {
+        let sequence = c.position;
+        if sequence >= c.noted_until && c.parked.is_empty() {
+            match self.load_slot(sequence).1 {
+                SlotView::Published => {
+                    self.expect_more(&mut c.streak, sequence);
+                    c.position = sequence + 1;
+                    return Ok(Some(self.hand(c, sequence, 0)));
+                }
+                SlotView::Empty | SlotView::Earlier(_) => {
+                    c.streak = 0;
+                    self.expect_message(sequence);
+                    return Ok(None);
+                }
+                _ => {}
+            }
+        }
+        self.cursor_search(c)
+    }
+
+    /// Where something was aborted, given back, parked or acked early.
+    #[inline(never)]
+    fn cursor_search(&self, c: &mut Cursor) -> Result<Option<Handed>, Damage> {
         if !c.parked.is_empty() {
             self.look_at_parked(c);
         }
@@ -123,6 +152,7 @@ impl Ring {
             let (raw, view) = self.load_slot(sequence);
             match view {
                 SlotView::Published => {
+                    self.expect_more(&mut c.streak, sequence);
                     c.position = sequence + 1;
                     match self.noted_by_any(c, sequence) {
                         (_, ClaimState::Done) if c.settled == sequence => {
@@ -146,6 +176,7 @@ impl Ring {
                     }
                 }
                 SlotView::Empty | SlotView::Earlier(_) => {
+                    c.streak = 0;
                     self.expect_message(sequence);
                     return Ok(None);
                 }
@@ -185,6 +216,7 @@ impl Ring {
         }
     }
 
+    #[inline]
     fn hand(&self, c: &mut Cursor, sequence: u64, attempts: u8) -> Handed {
         if sequence >= c.opened {
             c.opened = sequence + 1;
@@ -192,8 +224,12 @@ impl Ring {
             self.group_word(c.group, group::OPENED)
                 .store(c.opened, Ordering::Relaxed);
         }
-        let at = c.held.partition_point(|&held| held <= sequence);
-        c.held.insert(at, sequence);
+        if c.held.back().is_none_or(|&last| last <= sequence) {
+            c.held.push_back(sequence);
+        } else {
+            let at = c.held.partition_point(|&held| held <= sequence);
+            c.held.insert(at, sequence);
+        }
         Handed {
             claim: Claim {
                 again: false,
@@ -205,6 +241,7 @@ impl Ring {
     }
 
     /// True if a guard can still settle.
+    #[inline]
     #[must_use]
     pub fn cursor_valid(&self, c: &Cursor, handed: Handed) -> bool {
         let sequence = handed.claim.sequence;
@@ -220,6 +257,7 @@ impl Ring {
 
     /// Ends a guard, settling it so; `None`: leaves it to a later cumulative ack. False: it was stale. Its bytes may be
     /// overwritten once they are settled.
+    #[inline]
     pub fn cursor_end(&self, c: &mut Cursor, handed: Handed, how: Option<Settle>) -> bool {
         let valid = self.cursor_valid(c, handed);
         self.unhold(c, handed);
@@ -289,11 +327,16 @@ impl Ring {
         !settled && !self.is_aborted(sequence)
     }
 
+    #[inline]
     fn unhold(&self, c: &mut Cursor, handed: Handed) {
         let sequence = handed.claim.sequence;
-        let at = c.held.partition_point(|&held| held < sequence);
-        if c.held.get(at) == Some(&sequence) {
-            c.held.remove(at);
+        if c.held.front() == Some(&sequence) {
+            c.held.pop_front();
+        } else {
+            let at = c.held.partition_point(|&held| held < sequence);
+            if c.held.get(at) == Some(&sequence) {
+                c.held.remove(at);
+            }
         }
         if c.held.is_empty() {
             c.restarts.clear();
@@ -325,18 +368,14 @@ impl Ring {
         self.load_slot(sequence).1 == SlotView::Aborted
     }
 
-    fn store_floor(&self, c: &Cursor) {
+    fn store_floor(&self, c: &mut Cursor) {
         let floor = c
             .held
             .front()
             .map_or(c.settled, |&held| held.min(c.settled));
-        let word = self.group_word(c.group, group::FLOOR);
-        // ORDERING: Relaxed; only this consumer writes it.
-        if word.load(Ordering::Relaxed) < floor {
-            // ORDERING: SeqCst (Release part: our reads of the payloads below are over); pairs with floor's Acquire;
-            // SeqCst against sleep::prepare by a producer; models cursor_then_reuse, cursor_then_sleep; no model: SeqCst
-            // is AcqRel to loom, and nothing is acquired.
-            word.swap(floor, Ordering::SeqCst);
+        if c.floor < floor {
+            c.floor = floor;
+            self.store_before_looking(self.group_word(c.group, group::FLOOR), floor);
         }
     }
 

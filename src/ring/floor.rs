@@ -28,7 +28,7 @@ impl Ring {
 
     /// Where what is not settled begins. In a shared group the floor as noted may be a lap lower, and what is held or parked
     /// then lie more than a lap above it.
-    pub(super) fn first_open(&self, id: GroupId) -> u64 {
+    pub(crate) fn first_open(&self, id: GroupId) -> u64 {
         if self.is_exclusive(id) {
             self.floor(id)
         } else {

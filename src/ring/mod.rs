@@ -116,8 +116,8 @@
 //!
 //! | hand-over | Release | Acquire | carries |
 //! |---|---|---|---|
-//! | a message | commit's CAS (`publish.rs`) | `load_slot` | header, payload, segment |
-//! | a settled message | settle's CAS, the cursor's swap | the claim load of `is_settled`, the floor load | the reader has finished |
+//! | a message | commit's CAS, or a sole producer's store (`publish.rs`) | `load_slot` | header, payload, segment |
+//! | a settled message | settle's CAS, the cursor's store | the claim load of `is_settled`, the floor load | the reader has finished |
 //! | that, to others | the raise of `raise_floor` | the floor load | the same |
 //! | a claim given back | settle's CAS, the sweep's | the CAS of `take` | what was done with the message |
 //! | a parked message | settle's CAS, the cursor's note | `dead_at`'s load | the same |
@@ -136,7 +136,8 @@
 //! it on the same word released, so most of those that only sign are Relaxed. Which model misses which ordering is listed in
 //! `docs/verification.md`.
 //!
-//! SeqCst: (1) commit or settle, then the waiter bits, against a waiter's bit, then the slot (`sleep.rs`); (2) a group's
+//! SeqCst: (1) commit or settle, then the waiter bits, against a waiter's bit, then the slot (`sleep.rs`), where the waiter
+//! fences on behalf of sole producers and cursors, which only store; (2) a group's
 //! pin and generation, then the floors, against a producer's floors, then the generation (`groups.rs`, `publish.rs`); of
 //! the same shape, on cold paths: a member's bit against a group's closing, and a producer's flag against a sole one's
 //! word; a commit, then `STARTED`, against `STARTED`, then the sync. An observer's copies are bracketed by fences (`observe.rs`).
@@ -205,6 +206,13 @@ use crate::layout::{FormatError, Geometry, GroupId, Offset, OwnedWord, OwnerId, 
 use crate::mem::{Mem, Word};
 use crate::sync::Ordering;
 
+/// Messages found without waiting after which more are expected.
+const STREAK: u32 = 2;
+/// How far ahead.
+const AHEAD: u64 = 12;
+/// What processors fetch at once. (`LINE` is what they may fetch in pairs.)
+const CACHE_LINE: u64 = 64;
+
 /// One queue's memory and where everything lies in it.
 #[derive(Debug)]
 pub struct Ring {
@@ -214,6 +222,8 @@ pub struct Ring {
     hint_every: u64,
     /// Producers stop where the disk says.
     durable: bool,
+    /// Others can make this process fence.
+    light: bool,
 }
 
 /// A word that no running code writes, with its offset.
@@ -267,7 +277,13 @@ impl Ring {
             geo,
             hint_every,
             durable: false,
+            light: false,
         }
+    }
+
+    /// For a process that others can make fence: what it stores often it need not fence itself (`sleep.rs`).
+    pub fn let_waiters_fence(&mut self, light: bool) {
+        self.light = light;
     }
 
     /// Its memory.
@@ -368,14 +384,33 @@ impl Ring {
         sequence.saturating_add(beyond).min(floor::SEQUENCE_MAX)
     }
 
+    /// Where a slot's second line begins; of a slot of one line, the first.
+    #[inline]
+    fn second_line(&self) -> u64 {
+        if self.geo.shape().slot_size > CACHE_LINE {
+            CACHE_LINE
+        } else {
+            0
+        }
+    }
+
     /// For a reader that finds a slot empty: its second line, so that it is on its way when the first one comes.
     #[inline]
     fn expect_message(&self, sequence: u64) {
-        self.mem.prefetch(
-            self.geo
-                .slot(sequence)
-                .plus(64 % self.geo.shape().slot_size),
-        );
+        self.mem
+            .prefetch(self.geo.slot(sequence).plus(self.second_line()));
+    }
+
+    /// For a reader that has found message after message without waiting: producers are ahead, so it asks for what it is
+    /// going to read. One that keeps up must not: it would take lines away that are being written.
+    #[inline]
+    fn expect_more(&self, streak: &mut u32, sequence: u64) {
+        *streak = streak.saturating_add(1);
+        if *streak > STREAK {
+            let ahead = self.geo.slot(sequence + AHEAD);
+            self.mem.prefetch(ahead);
+            self.mem.prefetch(ahead.plus(self.second_line()));
+        }
     }
 
     #[cold]

@@ -102,6 +102,7 @@ impl Ring {
     ///
     /// # Errors
     /// `Full`, `Unsynced`, or `Damage`.
+    #[inline]
     pub fn reserve(&self, p: &mut Publisher) -> Result<Reserved, Stuck> {
         let mut sequence = p.next;
         // Bound: `turns`; each returns, or passes a slot that another producer has taken meanwhile.
@@ -173,6 +174,7 @@ impl Ring {
     }
 
     /// Writes what a reserved slot holds. `payload` is the message, or its pointer into the arena.
+    #[inline(always)]
     pub fn fill(&self, reserved: Reserved, header: &SlotHeader, payload: &[u8]) {
         // The first line, which readers poll, comes last and all at once: each earlier touch would cost it another trip.
         let start = self.geo.slot(reserved.sequence);
@@ -188,16 +190,14 @@ impl Ring {
     ///
     /// # Errors
     /// `Fenced`: somebody took us for dead; the message is not in the queue.
+    #[inline]
     pub fn commit(&self, p: &mut Publisher, reserved: Reserved) -> Result<(), Stuck> {
         let Reserved { sequence, before } = reserved;
         let lap = self.geo.lap(sequence);
         let published = OwnedWord::slot(lap, p.owner, SlotState::Published).0;
         let word = self.slot_word(sequence);
         if p.sole {
-            // ORDERING: SeqCst (Release part: header and payload); pairs with load_slot's Acquire; SeqCst against
-            // sleep::prepare; models sole_publish_claim, sole_then_sleep; no model: SeqCst is AcqRel to loom, and nothing is
-            // acquired.
-            word.swap(published, Ordering::SeqCst);
+            self.store_before_looking(word, published);
             let taken = OwnedWord::slot(lap, p.owner, SlotState::Taken);
             // ORDERING: Release; pairs with newest_taken's Acquire; follows the slot, so a death leaves nothing open; no
             // model: for a death in between, which loom takes in program order.

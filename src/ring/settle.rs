@@ -21,6 +21,7 @@ pub enum Settle {
 
 impl Ring {
     /// Ends an opened claim. False: the claim was no longer `owner`'s.
+    #[inline]
     #[must_use = "a claim that was lost has settled nothing"]
     pub fn settle(&self, group: GroupId, owner: OwnerId, claim: Claim, how: Settle) -> bool {
         let lap = self.geo.lap(claim.sequence);

@@ -6,13 +6,28 @@
 //! clear sees a new event. A waiter never clears the bit, so a dead one leaves nothing behind. Every sleep is bounded
 //! besides: a process can die between commit and wake, or after being woken.
 //!
+//! # Fencing on behalf of others
+//! A sole producer's commit and an exclusive group's cursor come with a store that no fence of the CPU follows: a locked
+//! instruction would wait for the line, and for all lines before it. Instead the waiter, after setting its bit, makes
+//! every process fence (`membarrier` on Linux), and then looks. The fence falls somewhere in the other's code: if before
+//! its look at the bits, that sees the bit; if after, the store came before, and the waiter sees it.
+//!
+//! | who | what then |
+//! |---|---|
+//! | stores in a process that cannot be made to fence | it said so when it attached, and swaps, as all others do |
+//! | waits where it may not make others fence (an old kernel, a filter of system calls) | sleeps a millisecond at most |
+//! | becomes the sole producer, or makes an exclusive group, while somebody sleeps who saw none | it has fenced since, and sees the bit |
+//! | forks, or runs another program | the child attaches by itself, and says so again |
+//! | lives in another container | the kernel is the same, as it is for the locks |
+//! | dies, or is paused, in between | nothing; a sleep is bounded |
+//!
 //! The same with one bit for producers that wait for room; there an ack wakes only if the floor has passed it.
 
 use super::Ring;
-use crate::layout::GroupId;
 use crate::layout::geometry::{control, group};
+use crate::layout::{EntryState, GroupId, OwnedWord};
 use crate::mem::{Event, Word};
-use crate::sync::{Ordering, fence};
+use crate::sync::{Ordering, fence, light_fence};
 
 /// What can be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,11 +84,46 @@ impl Ring {
         ticket
     }
 
+    /// Stores what a sleeper may be waiting for, before [`Self::load_after_write`] looks whether there is one: a commit of
+    /// a sole producer, a cursor.
+    #[inline]
+    pub(super) fn store_before_looking(&self, word: Word<'_>, value: u64) {
+        if self.light {
+            // ORDERING: Release; pairs with load_slot's and floor's Acquire; header and payload, or that our reads are
+            // over; whoever sleeps fences for us; models light_publish_then_sleep, light_cursor_then_sleep, light_cursor_then_reuse.
+            word.store(value, Ordering::Release);
+            light_fence();
+        } else {
+            // ORDERING: SeqCst (Release part: as above); SeqCst against sleep::prepare; models sole_publish_claim,
+            // sole_then_sleep, cursor_then_reuse, cursor_then_sleep; no model: SeqCst is AcqRel to loom, and nothing is
+            // acquired.
+            word.swap(value, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether a sleeper that has called [`Self::prepare`] has to make every process fence before it looks: there are
+    /// some, or may be, that do not do so by themselves.
+    pub fn has_light_fences(&self, channel: Channel) -> bool {
+        match channel {
+            // ORDERING: Relaxed; after prepare's fence, which pairs with become_sole's: a later one sees our bit.
+            Channel::Data(_) => {
+                OwnedWord(self.word(control::SOLE).load(Ordering::Relaxed)).entry_state()
+                    == Some(EntryState::Live)
+            }
+            Channel::StandBy(_) | Channel::Synced => false,
+            // A group made later has fenced after our bit.
+            Channel::Space => self.gating().1 != 0,
+        }
+    }
+
+    #[inline]
     fn load_after_write(&self, word: Word<'_>) -> u64 {
-        // ORDERING: SeqCst fence; for loom, which takes SeqCst accesses for AcqRel; pairs with prepare's; models
-        // publish_then_sleep, nack_then_sleep, ack_then_sleep.
+        // ORDERING: SeqCst fence; for loom, which takes SeqCst accesses for AcqRel, after a light one none; pairs with
+        // prepare's; models publish_then_sleep, nack_then_sleep, ack_then_sleep.
         #[cfg(slipring_loom)]
-        fence(Ordering::SeqCst);
+        if !self.light {
+            fence(Ordering::SeqCst);
+        }
         // ORDERING: SeqCst; after a SeqCst write of commit or settle; pairs with prepare; no model: under loom the fence
         // above stands for both.
         word.load(Ordering::SeqCst)

@@ -20,6 +20,16 @@ pub fn futex_wake(_word: &AtomicU32, _count: i32) -> u64 {
     1
 }
 
+/// It does not.
+pub fn let_others_fence() -> bool {
+    false
+}
+
+/// Nobody lets it.
+pub fn fence_everybody() -> bool {
+    true
+}
+
 /// An open file. There are no locks that a forked child could share.
 #[derive(Debug)]
 pub struct OwnFile(File);

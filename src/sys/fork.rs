@@ -5,7 +5,7 @@ use std::io;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Remembers the process it was made in, by a number on a page that the kernel wipes in forked children.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct ForkGuard {
     page: &'static AtomicU64,
     process: u64,

@@ -42,6 +42,21 @@ pub fn futex_wake(word: &AtomicU32, count: i32) -> u64 {
     u64::try_from(woken).unwrap_or(0)
 }
 
+/// Lets [`fence_everybody`] reach this process. False: it does not.
+pub fn let_others_fence() -> bool {
+    membarrier(libc::MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED)
+}
+
+/// Every thread of every process that lets it passes a full fence before this returns. False: it may not have.
+pub fn fence_everybody() -> bool {
+    membarrier(libc::MEMBARRIER_CMD_GLOBAL_EXPEDITED)
+}
+
+fn membarrier(command: libc::c_int) -> bool {
+    // SAFETY: takes two numbers and touches no memory of ours; what is not known or allowed is an error.
+    unsafe { libc::syscall(libc::SYS_membarrier, command, 0) == 0 }
+}
+
 fn byte_lock(byte: u64, kind: libc::c_int) -> io::Result<libc::flock> {
     let narrow = |value: libc::c_int| libc::c_short::try_from(value).unwrap_or(0);
     Ok(libc::flock {

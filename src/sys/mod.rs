@@ -10,9 +10,9 @@ mod linux;
 mod own_file;
 #[cfg(all(target_os = "linux", not(slipring_fallback)))]
 pub use linux::{
-    allocate, boot_id, byte_is_locked, filesystem_without_locks, futex_wait, futex_wake,
-    link_unnamed, lock_byte, open_again, open_unnamed, sync_data, unlock_byte, volatile_filesystem,
-    wiped_on_fork,
+    allocate, boot_id, byte_is_locked, fence_everybody, filesystem_without_locks, futex_wait,
+    futex_wake, let_others_fence, link_unnamed, lock_byte, open_again, open_unnamed, sync_data,
+    unlock_byte, volatile_filesystem, wiped_on_fork,
 };
 #[cfg(all(target_os = "linux", not(slipring_fallback)))]
 pub use own_file::OwnFile;
@@ -21,9 +21,9 @@ pub use own_file::OwnFile;
 mod fallback;
 #[cfg(any(not(target_os = "linux"), slipring_fallback))]
 pub use fallback::{
-    OwnFile, allocate, boot_id, byte_is_locked, filesystem_without_locks, futex_wait, futex_wake,
-    link_unnamed, lock_byte, open_again, open_unnamed, sync_data, unlock_byte, volatile_filesystem,
-    wiped_on_fork,
+    OwnFile, allocate, boot_id, byte_is_locked, fence_everybody, filesystem_without_locks,
+    futex_wait, futex_wake, let_others_fence, link_unnamed, lock_byte, open_again, open_unnamed,
+    sync_data, unlock_byte, volatile_filesystem, wiped_on_fork,
 };
 
 mod clock;

@@ -22,7 +22,7 @@ const FILES: [&str; 11] = [
 /// The machine has no disk that loses power.
 const DURABLE: &str = "power losses, tests/power_loss and tests/durability.rs";
 
-const NOT_IN_THE_MACHINE: [(&str, &str); 22] = [
+const NOT_IN_THE_MACHINE: [(&str, &str); 24] = [
     ("Delivery::ack_durable", DURABLE),
     (
         "Inspector::durability",
@@ -51,6 +51,10 @@ const NOT_IN_THE_MACHINE: [(&str, &str); 22] = [
     ("Inspector::full_policy", "does not change, tests/open.rs"),
     ("Inspector::geometry", "does not change, tests/format_doc"),
     (
+        "Inspector::replay",
+        "reads what peek does, in order, tests/replay.rs",
+    ),
+    (
         "Options::file_mode",
         "concerns the file's permissions, tests/open.rs",
     ),
@@ -65,6 +69,7 @@ const NOT_IN_THE_MACHINE: [(&str, &str); 22] = [
     ),
     ("Queue::full_policy", "does not change, tests/open.rs"),
     ("Queue::open_or_create", "as that of its options"),
+    ("Queue::replay", "as that of an inspector, tests/replay.rs"),
     ("Queue::unlink", "ends the file, tests/open.rs"),
 ];
 

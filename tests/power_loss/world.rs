@@ -216,7 +216,7 @@ impl World {
     pub fn publish(&self, by: usize, durably: bool) {
         let counter = self.counter.get() + 1;
         self.counter.set(counter);
-        let large = self.ring.geometry().segment_count() > 0 && counter % 3 == 0;
+        let large = self.ring.geometry().segment_count() > 0 && counter.is_multiple_of(3);
         let payload = counter.to_le_bytes().repeat(if large { 12 } else { 2 });
         // Bound: one turn more after a sync.
         for _ in 0..3 {

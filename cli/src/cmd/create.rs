@@ -60,13 +60,23 @@ pub struct Args {
 
 /// [`FullPolicy`], on the command line.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum When {
+pub(super) enum When {
     /// Wait for room
     Block,
     /// Fail at once
     Reject,
     /// Drop the oldest message nobody is working on, and count it
     DropOldest,
+}
+
+impl From<When> for FullPolicy {
+    fn from(when: When) -> Self {
+        match when {
+            When::Block => Self::Block,
+            When::Reject => Self::Reject,
+            When::DropOldest => Self::DropOldest,
+        }
+    }
 }
 
 /// [`Timestamps`], on the command line.
@@ -136,11 +146,7 @@ fn options(args: &Args) -> Options {
         options = options.max_participants(participants);
     }
     if let Some(when) = args.when_full {
-        options = options.when_full(match when {
-            When::Block => FullPolicy::Block,
-            When::Reject => FullPolicy::Reject,
-            When::DropOldest => FullPolicy::DropOldest,
-        });
+        options = options.when_full(when.into());
     }
     if let Some(clock) = args.timestamps {
         options = options.timestamps(match clock {

@@ -1,22 +1,30 @@
 //! The commands, one file each, and what several of them need.
 
+pub mod bench;
 pub mod completions;
 pub mod consume;
 pub mod create;
 pub mod dead;
 pub mod demo;
+pub mod dump;
+pub mod export;
 pub mod group;
+pub mod import;
 pub mod info;
 pub mod man;
 pub mod publish;
+pub mod repair;
+pub mod resize;
 pub mod rm;
 pub mod sweep;
 pub mod tail;
+pub mod verify;
 
 mod info_text;
 mod lease;
 mod obstacle;
 mod settle;
+mod shape;
 
 use std::path::{Path, PathBuf};
 

@@ -1,9 +1,9 @@
 //! `slipring tail`.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
-use slipring::{ClaimError, Inspector, Peeked};
+use slipring::{ClaimError, Inspector, Peeked, ReplayFrom, Replayed};
 
 use super::QueueArg;
 use crate::exit::Code;
@@ -11,6 +11,7 @@ use crate::output::{self, Output, Stopped};
 use crate::record::{Record, Style};
 use crate::signals;
 use crate::template::{self, Template};
+use crate::units::parse_instant;
 
 /// Watch messages go by without claiming them
 ///
@@ -20,7 +21,10 @@ use crate::template::{self, Template};
 pub struct Args {
     #[command(flatten)]
     queue: QueueArg,
-    /// Where to start: oldest, latest, or a sequence [default: latest; with --no-follow, oldest]
+    /// Where to start: oldest, latest, a sequence, or a time [default: latest; with --no-follow, oldest]
+    ///
+    /// A time as RFC 3339 has it, 2026-01-31T12:00:00Z, or so long ago: 5m, 90s, 1.5h. What the ring still holds of it is
+    /// shown.
     #[arg(long, value_name = "WHERE", value_parser = parse_from)]
     from: Option<From>,
     /// Stop after so many messages
@@ -44,16 +48,20 @@ enum From {
     Oldest,
     Latest,
     Sequence(u64),
+    Time(SystemTime),
 }
 
 fn parse_from(text: &str) -> Result<From, String> {
     match text {
         "oldest" => Ok(From::Oldest),
         "latest" => Ok(From::Latest),
-        number => number
+        other => other
             .parse()
             .map(From::Sequence)
-            .map_err(|_| format!("{text:?} is neither oldest, latest nor a sequence")),
+            .or_else(|_| parse_instant(other).map(From::Time))
+            .map_err(|why| {
+                format!("{text:?} is neither oldest, latest, a sequence nor a time: {why}")
+            }),
     }
 }
 
@@ -65,7 +73,7 @@ pub fn run(args: &Args) -> anyhow::Result<Code> {
     signals::install()?;
     let inspector = Inspector::open(&args.queue.queue)?;
     let mut view = View {
-        next: start(args, &inspector),
+        next: start(args, &inspector)?,
         inspector,
         style: Style::choose(args.format.as_ref(), args.json, args.null),
         output: Output::stdout()?,
@@ -95,17 +103,25 @@ pub fn run(args: &Args) -> anyhow::Result<Code> {
     }
 }
 
-fn start(args: &Args, inspector: &Inspector) -> u64 {
+fn start(args: &Args, inspector: &Inspector) -> anyhow::Result<u64> {
     let default = if args.no_follow {
         From::Oldest
     } else {
         From::Latest
     };
-    match args.from.unwrap_or(default) {
+    Ok(match args.from.unwrap_or(default) {
         From::Oldest => inspector.oldest(),
         From::Latest => inspector.tail(),
         From::Sequence(sequence) => sequence,
-    }
+        From::Time(time) => {
+            let mut replay = inspector.replay(ReplayFrom::Time(time))?;
+            let first = replay.find_map(|found| match found {
+                Replayed::Message(message) => Some(message.sequence),
+                _ => None,
+            });
+            first.unwrap_or(replay.position())
+        }
+    })
 }
 
 struct View {

@@ -2,7 +2,7 @@
 
 use crate::support::Sandbox;
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 19] = [
     "create",
     "publish",
     "consume",
@@ -11,8 +11,15 @@ const COMMANDS: [&str; 12] = [
     "group",
     "dead",
     "sweep",
+    "verify",
+    "repair",
+    "dump",
+    "export",
+    "import",
+    "resize",
     "rm",
     "demo",
+    "bench",
     "completions",
     "man",
 ];

@@ -11,6 +11,8 @@
 
 mod support;
 
+mod bench;
+mod check;
 mod consume;
 mod dead;
 mod demo;

@@ -17,10 +17,11 @@
     reason = "a benchmark may fail loudly"
 )]
 
-use std::hint::{black_box, spin_loop};
+mod bare;
+mod crowd;
+
 use std::path::Path;
 use std::process::{Child, Command};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use slipring::{Consumer, GroupOptions, Message, Producer, Queue, Timestamps, WaitStrategy};
@@ -36,22 +37,33 @@ enum Work {
     RoundTrip(Kind),
     OneWay(Kind),
     OneWayBatched(Kind),
+    /// So many producers and as many consumers on two cores; the ratio is to one of each.
+    Crowd(u64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
+    /// A ring with nothing but a word and a value in each slot.
+    BareRing,
     SoleExclusive,
     ManyShared,
 }
 
-const WORKS: [Work; 7] = [
+const WORKS: [Work; 14] = [
     Work::BareHop,
+    Work::RoundTrip(Kind::BareRing),
     Work::RoundTrip(Kind::SoleExclusive),
     Work::RoundTrip(Kind::ManyShared),
+    Work::OneWay(Kind::BareRing),
     Work::OneWay(Kind::SoleExclusive),
     Work::OneWay(Kind::ManyShared),
+    Work::OneWayBatched(Kind::BareRing),
     Work::OneWayBatched(Kind::SoleExclusive),
     Work::OneWayBatched(Kind::ManyShared),
+    Work::Crowd(2),
+    Work::Crowd(4),
+    Work::Crowd(8),
+    Work::Crowd(16),
 ];
 
 fn main() {
@@ -65,42 +77,98 @@ fn main() {
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
-    pin(0);
+    pin(&[0]);
     println!("machine: {}", machine());
     println!(
         "median of {ROUNDS} interleaved rounds (lowest to highest); hops: ratio to the bare hop just before"
     );
     let mut results = vec![(Vec::new(), Vec::new()); WORKS.len()];
+    let mut fairnesses = vec![Vec::new(); WORKS.len()];
     for _ in 0..ROUNDS {
         for (number, work) in WORKS.iter().enumerate() {
-            let hop = measure(0, Work::BareHop);
-            let time = measure(number, *work);
+            if !chosen(*work) {
+                continue;
+            }
+            let (time, against) = match *work {
+                Work::Crowd(pairs) => {
+                    let (alone, _) = crowd::run(number, 1);
+                    let (time, fairness) = crowd::run(number, pairs);
+                    fairnesses[number].push(fairness);
+                    (time, alone)
+                }
+                work => {
+                    let hop = measure(0, Work::BareHop);
+                    (measure(number, work), hop)
+                }
+            };
             results[number].0.push(time);
-            results[number].1.push(time / hop);
+            results[number].1.push(time / against);
         }
     }
-    for (work, (mut times, mut ratios)) in WORKS.iter().zip(results) {
-        let (time, low, high) = median(&mut times);
-        let (ratio, closest, farthest) = median(&mut ratios);
-        let rate = match work {
-            Work::BareHop | Work::RoundTrip(_) => "one way".to_owned(),
-            _ => format!("a message, {:.1} M/s", 1000.0 / time),
-        };
-        println!(
-            "{:32} {time:7.1} ns ({low:.1} to {high:.1}) {rate}; {ratio:.2} hops ({closest:.2} to {farthest:.2})",
-            format!("{work:?}")
-        );
+    for (number, (mut times, mut ratios)) in results.into_iter().enumerate() {
+        if !times.is_empty() {
+            let fairness = median(&mut fairnesses[number]);
+            report(
+                WORKS[number],
+                median(&mut times),
+                median(&mut ratios),
+                fairness,
+            );
+        }
     }
 }
 
+fn report(work: Work, time: Spread, ratio: Spread, fairness: Spread) {
+    let rate = 1000.0 / time.median;
+    let measured = match work {
+        Work::BareHop | Work::RoundTrip(_) => format!("one way; {ratio:.2} hops"),
+        Work::OneWay(_) | Work::OneWayBatched(_) => {
+            format!("a message, {rate:.1} M/s; {ratio:.2} hops")
+        }
+        Work::Crowd(_) => {
+            format!("a message, {rate:.1} M/s; {ratio:.2} of 1:1's time; fairness {fairness:.2}")
+        }
+    };
+    println!("{:32} {time:6.1} ns {measured}", format!("{work:?}"));
+}
+
+/// `-- NAME` runs only workloads with NAME in their name.
+fn chosen(work: Work) -> bool {
+    let name = format!("{work:?}");
+    let mut filters = std::env::args()
+        .skip(1)
+        .filter(|given| !given.starts_with('-'));
+    filters.next().is_none_or(|filter| name.contains(&filter))
+}
+
 /// Median, lowest and highest.
-fn median(rounds: &mut [f64]) -> (f64, f64, f64) {
+#[derive(Clone, Copy)]
+struct Spread {
+    median: f64,
+    low: f64,
+    high: f64,
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let digits = f.precision().unwrap_or(1);
+        let Self { median, low, high } = self;
+        let width = f.width().unwrap_or(0);
+        write!(
+            f,
+            "{median:width$.digits$} ({low:.digits$} to {high:.digits$})"
+        )
+    }
+}
+
+fn median(rounds: &mut [f64]) -> Spread {
     rounds.sort_by(f64::total_cmp);
-    (
-        rounds[rounds.len() / 2],
-        rounds[0],
-        rounds[rounds.len() - 1],
-    )
+    let at = |at: usize| rounds.get(at).copied().unwrap_or(f64::NAN);
+    Spread {
+        median: at(rounds.len() / 2),
+        low: at(0),
+        high: at(rounds.len().saturating_sub(1)),
+    }
 }
 
 fn machine() -> String {
@@ -117,11 +185,13 @@ fn machine() -> String {
     )
 }
 
-fn pin(cpu: usize) {
+fn pin(cpus: &[usize]) {
     // SAFETY: an all-zero cpu_set_t is an empty set.
     let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `cpu` is below the set's size.
-    unsafe { libc::CPU_SET(cpu, &mut set) };
+    for &cpu in cpus {
+        // SAFETY: `cpu` is below the set's size.
+        unsafe { libc::CPU_SET(cpu, &mut set) };
+    }
     // SAFETY: a valid set of the size given. If it fails, the run is merely noisier.
     unsafe { libc::sched_setaffinity(0, size_of_val(&set), &set) };
 }
@@ -160,7 +230,7 @@ fn make(path: &Path, kind: Kind) -> Queue {
     let queue = options().create(path).expect("a queue");
     let group = match kind {
         Kind::SoleExclusive => GroupOptions::exclusive(),
-        Kind::ManyShared => GroupOptions::shared(),
+        Kind::ManyShared | Kind::BareRing => GroupOptions::shared(),
     };
     queue.create_group("g", group).expect("a group");
     queue
@@ -169,7 +239,7 @@ fn make(path: &Path, kind: Kind) -> Queue {
 fn producer(queue: &Queue, kind: Kind) -> Producer {
     match kind {
         Kind::SoleExclusive => queue.sole_producer(),
-        Kind::ManyShared => queue.producer(),
+        Kind::ManyShared | Kind::BareRing => queue.producer(),
     }
     .expect("a producer")
     .wait_strategy(WaitStrategy::BusySpin)
@@ -193,7 +263,11 @@ fn receive(consumer: &Consumer) -> [u64; 8] {
 fn measure(number: usize, work: Work) -> f64 {
     let dir = tempfile::tempdir_in("/dev/shm").expect("a directory");
     match work {
-        Work::BareHop => bare_hop(number, dir.path()),
+        Work::BareHop => bare::hop(number, dir.path()),
+        Work::RoundTrip(Kind::BareRing) => bare::round_trip(number, dir.path()),
+        Work::OneWay(Kind::BareRing) => bare::one_way(number, dir.path(), 1),
+        Work::OneWayBatched(Kind::BareRing) => bare::one_way(number, dir.path(), BATCH),
+        Work::Crowd(_) => unreachable!("measured by itself"),
         Work::RoundTrip(kind) => {
             let there = make(&dir.path().join("there"), kind);
             let back = make(&dir.path().join("back"), kind);
@@ -246,10 +320,18 @@ fn per(start: Instant, count: u64) -> f64 {
 }
 
 fn peer(work: Work, dir: &Path) {
-    pin(1);
+    pin(if matches!(work, Work::Crowd(_)) {
+        &[0, 1]
+    } else {
+        &[1]
+    });
     let open = |name: &str| Queue::open(dir.join(name)).expect("the queue");
     match work {
-        Work::BareHop => bare_peer(dir),
+        Work::BareHop => bare::hop_peer(dir),
+        Work::RoundTrip(Kind::BareRing) => bare::round_trip_peer(dir),
+        Work::OneWay(Kind::BareRing) => bare::one_way_peer(dir, 1),
+        Work::OneWayBatched(Kind::BareRing) => bare::one_way_peer(dir, BATCH),
+        Work::Crowd(_) => crowd::peer(dir),
         Work::RoundTrip(kind) => {
             let (there, back) = (open("there"), open("back"));
             let (consumer, mut producer) = (consumer(&there), producer(&back, kind));
@@ -274,53 +356,4 @@ fn peer(work: Work, dir: &Path) {
             }
         }
     }
-}
-
-/// Two words, two lines apart, in a mapped file.
-fn lines(dir: &Path) -> memmap2::MmapRaw {
-    let path = dir.join("bare");
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path);
-    let file = file.expect("a file");
-    file.set_len(4096).expect("a page");
-    memmap2::MmapRaw::map_raw(&file).expect("a mapping")
-}
-
-fn words(map: &memmap2::MmapRaw) -> [&AtomicU64; 2] {
-    [0, 512].map(|offset| {
-        // SAFETY: within the page, aligned, and only ever accessed as this atomic.
-        unsafe { AtomicU64::from_ptr(map.as_mut_ptr().add(offset).cast()) }
-    })
-}
-
-fn bare_hop(number: usize, dir: &Path) -> f64 {
-    let map = lines(dir);
-    let [there, back] = words(&map);
-    let _peer = Peer::spawn(number, dir);
-    let trip = |n: u64| {
-        there.store(n, Ordering::Release);
-        while back.load(Ordering::Acquire) != n {
-            black_box(());
-        }
-    };
-    (1..=TRIPS / 10).for_each(trip);
-    let start = Instant::now();
-    (TRIPS / 10 + 1..=TRIPS / 10 + TRIPS).for_each(trip);
-    per(start, 2 * TRIPS)
-}
-
-fn bare_peer(dir: &Path) {
-    let map = lines(dir);
-    let [there, back] = words(&map);
-    for n in 1..=TRIPS + TRIPS / 10 {
-        while there.load(Ordering::Acquire) != n {
-            black_box(());
-        }
-        back.store(n, Ordering::Release);
-    }
-    spin_loop();
 }
