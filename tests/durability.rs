@@ -298,6 +298,8 @@ fn the_first_opener_after_a_reboot_recovers_and_the_others_find_it_done() {
         "an ephemeral group has nobody left"
     );
     assert_eq!(Queue::open(&path).unwrap().recovery(), None);
+    let verified = slipring::verify(&path).unwrap();
+    assert_eq!(verified.damage().count(), 0, "{verified:?}");
     let sequence = queue.producer().unwrap().publish("new").unwrap();
     assert!(sequence >= 4, "{sequence}");
     assert_eq!(drain(&queue), [long.as_str(), "held", "new"]);
@@ -419,4 +421,20 @@ fn a_header_of_before_durability_is_read_as_without() {
         control::BOOT_CHECK,
     ];
     assert_eq!(zero.map(|offset| word(&path, offset)), [0; 3]);
+}
+
+#[test]
+fn a_resized_queue_keeps_its_durability_and_seals_its_messages_anew() {
+    let (_dir, path) = place();
+    let queue = small(Durability::Sync).create(&path).unwrap();
+    queue.producer().unwrap().publish("kept").unwrap();
+    drop(queue);
+    let larger = Queue::options().capacity(64);
+    larger.resize(&path, &mut |_, _| {}).unwrap();
+    reboot(&path);
+    let queue = Queue::open(&path).unwrap();
+    assert_eq!(queue.durability(), Durability::Sync);
+    let recovered = queue.recovery().unwrap();
+    assert_eq!((recovered.records, recovered.torn), (1, 0));
+    assert_eq!(drain(&queue), ["kept"]);
 }

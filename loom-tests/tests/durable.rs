@@ -17,6 +17,8 @@
 mod common;
 
 use std::sync::LazyLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use common::death::{bounded, each_death};
 use common::{Model, Outcomes, SMALL, durable};
@@ -42,6 +44,8 @@ struct FakeDisk {
     /// By the number of the sync.
     stable: [UnsafeCell<Stable>; 4],
     fails: bool,
+    /// Whether one has: known at once, whatever the memory model says.
+    failed: std::sync::Arc<AtomicBool>,
 }
 
 unsafe impl Sync for FakeDisk {}
@@ -49,6 +53,8 @@ unsafe impl Send for FakeDisk {}
 
 impl Disk for FakeDisk {
     fn sync(&self) -> Result<(), u64> {
+        let failed = self.failed.swap(self.fails, Relaxed);
+        assert!(!failed, "a sync after one that failed");
         if self.fails {
             return Err(5);
         }
@@ -68,6 +74,7 @@ impl FakeDisk {
             m: Arc::clone(m),
             stable: Default::default(),
             fails: false,
+            failed: std::sync::Arc::default(),
         })
     }
 
@@ -153,12 +160,13 @@ fn a_failed_sync_is_the_last() {
     static SEEN: LazyLock<Outcomes<bool>> = LazyLock::new(Outcomes::default);
     bounded(3, || {
         let m = durable(SMALL);
+        let disk = FakeDisk::new(&m);
         let failing = FakeDisk {
             m: Arc::clone(&m),
             stable: Default::default(),
             fails: true,
+            failed: std::sync::Arc::clone(&disk.failed),
         };
-        let disk = FakeDisk::new(&m);
         let failed = Arc::clone(&m);
         let other = thread::spawn(move || {
             let mut p = failed.publisher(1);

@@ -195,7 +195,8 @@ impl Ring {
     fn begin_sync(&self, p: &mut Publisher) -> Begun {
         // ORDERING: Relaxed; only the owner of SYNCER writes it; the fence below is what publishers meet.
         let number = self.word(control::STARTED).add(1, Ordering::Relaxed) + 1;
-        // ORDERING: SeqCst fence; pairs with sync_ticket's; models confirmed_is_on_the_disk, taken_over_from_the_dead.
+        // ORDERING: SeqCst fence; pairs with sync_ticket's; the sync has all that was committed before; model
+        // confirmed_is_on_the_disk without refresh_limit's fence.
         fence(Ordering::SeqCst);
         self.refresh_limit(p);
         let ahead = self.true_tail().saturating_add(self.ahead_of_tail());

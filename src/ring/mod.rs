@@ -198,6 +198,8 @@ pub use observe::{ClaimCounts, Held, Observed};
 pub use publish::{Publisher, Reserved, Stuck};
 #[cfg(not(slipring_loom))]
 pub use recover::Recovered;
+#[cfg(not(slipring_loom))]
+pub(crate) use recover::{boot_check, boot_of};
 pub use settle::Settle;
 pub use sleep::{Channel, Wake};
 pub use sweep::Swept;

@@ -47,10 +47,8 @@ impl Ring {
         if check == 0 {
             return None;
         }
-        let mut boot = [0; 16];
-        let (first, second) = boot.split_at_mut(8);
-        first.copy_from_slice(&self.recovery_word(control::BOOT_FIRST).to_le_bytes());
-        second.copy_from_slice(&self.recovery_word(control::BOOT_SECOND).to_le_bytes());
+        let halves = [control::BOOT_FIRST, control::BOOT_SECOND];
+        let boot = boot_of(halves.map(|offset| self.recovery_word(offset)));
         Some((check == boot_check(self.recovery_word(control::EPOCH), &boot)).then_some(boot))
     }
 
@@ -116,7 +114,7 @@ impl Ring {
             }
         }
         self.recover_rest(until);
-        self.count_aborted(found.torn + nothing);
+        self.count_aborted(found.torn + nothing, until);
         self.note_recovery(&found);
         Ok(found)
     }
@@ -146,7 +144,7 @@ impl Ring {
             }
         }
         self.recover_rest(until);
-        self.count_aborted(until.saturating_sub(tail));
+        self.count_aborted(until.saturating_sub(tail), until);
         self.note_recovery(&found);
         found
     }
@@ -381,9 +379,11 @@ impl Ring {
     }
 
     /// Sequences taken, but for these, are messages published.
-    fn count_aborted(&self, holes: u64) {
+    fn count_aborted(&self, holes: u64, until: u64) {
         let before = self.recovery_word(control::ABORTED);
-        self.set(control::ABORTED, before.saturating_add(holes));
+        // A recovery that was interrupted may have counted them already.
+        let most = until - self.geo.shape().first_sequence;
+        self.set(control::ABORTED, before.saturating_add(holes).min(most));
     }
 
     fn note_recovery(&self, found: &Recovered) {
@@ -424,7 +424,17 @@ fn plausible(laps: i64) -> u64 {
     }
 }
 
-fn boot_check(epoch: u64, boot: &[u8; 16]) -> u64 {
+/// What stands beside the boot of the last recovery.
+pub(crate) fn boot_check(epoch: u64, boot: &[u8; 16]) -> u64 {
     let sum = crc32c::crc32c_append(crc32c::crc32c(&epoch.to_le_bytes()), boot);
     u64::from(sum) | 1 << 32
+}
+
+/// A boot of its two words.
+pub(crate) fn boot_of(halves: [u64; 2]) -> [u8; 16] {
+    let mut boot = [0; 16];
+    for (bytes, half) in boot.chunks_exact_mut(8).zip(halves) {
+        bytes.copy_from_slice(&half.to_le_bytes());
+    }
+    boot
 }
