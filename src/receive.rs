@@ -28,14 +28,14 @@ impl Consumer {
     /// Whether there is nothing to do but to hand over what stands in the queue.
     #[inline(always)]
     pub(crate) fn is_plain(&self, handed: Handed) -> bool {
-        self.terms.ack_timeout_ms == 0 && handed.claim.attempt <= self.last_attempt
+        self.in_place && handed.claim.attempt <= self.last_attempt
     }
 
     /// What [`Self::deliver`] does with a plain one, made where the caller wants it: moving what was written just now stalls
     /// the processor.
     #[inline(always)]
     pub(crate) fn deliver_in_place(&self, handed: Handed) -> Result<Delivery<'_>, ClaimError> {
-        match self.read_checked(handed.claim.sequence) {
+        match self.read(handed.claim.sequence) {
             Ok((header, bytes)) => Ok(self.hand_over(handed, Received::in_place(header, bytes))),
             Err(damage) => Err(self.skip(handed, damage)),
         }
@@ -166,7 +166,6 @@ impl Consumer {
         stands.then_some(()).ok_or(AckError::Stale { sequence })
     }
 
-    #[inline(always)]
     fn read_checked(&self, sequence: u64) -> Result<(SlotHeader, &[u8]), Damage> {
         let (header, bytes) = self.read(sequence)?;
         if self.attachment.verifies() {

@@ -348,7 +348,7 @@ impl Sender {
     }
 
     /// The end of every publish: tells who sleeps, and waits for the disk where a publish does.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn finish(
         &mut self,
         attachment: &Attachment,
@@ -356,13 +356,14 @@ impl Sender {
     ) -> Result<u64, PublishError> {
         self.announce(attachment);
         if self.syncs {
-            self.sync(attachment, Some(sequence))?;
+            return self.sync(attachment, Some(sequence)).map(|()| sequence);
         }
         Ok(sequence)
     }
 
     /// Waits until all that was published is on the disk.
     #[cold]
+    #[inline(never)]
     pub(crate) fn sync(
         &mut self,
         attachment: &Attachment,
