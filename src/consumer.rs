@@ -35,6 +35,8 @@ pub struct Consumer {
     pub(crate) terms: Terms,
     /// A message delivered more often than this is dead.
     pub(crate) last_attempt: u8,
+    /// Messages are handed over where they are, and as they are.
+    pub(crate) in_place: bool,
     strategy: WaitStrategy,
     /// Padded: consumers of several threads may lie side by side.
     pub(crate) mode: CachePadded<RefCell<Mode>>,
@@ -81,6 +83,7 @@ impl Consumer {
         let dead_queue = DeadQueue::of(ring, group);
         Self {
             last_attempt: ring.terms(group).last_attempt(),
+            in_place: ring.terms(group).ack_timeout_ms == 0 && !attachment.verifies(),
             terms: ring.terms(group),
             attachment,
             group,

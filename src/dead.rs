@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::consumer::Consumer;
 use crate::delivery::Received;
-use crate::error::{AckError, DeadQueueError, GeometryError, GroupError, OpenError};
+use crate::error::{AckError, DeadQueueError, GeometryError, GroupError, OpenError, PublishError};
 use crate::group::{Group, name_of};
 use crate::layout::geometry::group;
 use crate::layout::header::{DeadLetterHeader, FullPolicy};
@@ -134,9 +134,13 @@ impl DeadQueue {
                 .and_then(|queue| queue.producer().ok());
             self.file = file;
         }
-        self.producer
-            .as_mut()
-            .is_some_and(|producer| producer.has_readers() && producer.try_publish(message).is_ok())
+        self.producer.as_mut().is_some_and(|producer| {
+            producer.has_readers() && producer.try_publish(message).is_ok() && {
+                // The disk must not learn of the ack and not of the letter.
+                let durable = attachment.verified().durability.is_durable();
+                !durable || !matches!(producer.flush(), Err(PublishError::SyncFailed { .. }))
+            }
+        })
     }
 }
 
@@ -346,7 +350,9 @@ fn like(attachment: &Attachment) -> Options {
         .path()
         .and_then(|path| path.metadata().ok())
         .map_or(0o600, |metadata| metadata.mode());
-    Queue::options().file_mode(mode & 0o777)
+    Queue::options()
+        .file_mode(mode & 0o777)
+        .durability(attachment.verified().durability)
 }
 
 /// A bare name is a file beside this queue's own.

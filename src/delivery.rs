@@ -8,8 +8,9 @@ use zerocopy::FromBytes;
 
 use crate::consumer::Consumer;
 use crate::dead::DeadLetter;
-use crate::error::{AckError, ValueError};
+use crate::error::AckError;
 use crate::layout::SlotHeader;
+use crate::message::ValueError;
 use crate::ring::{Cause, Handed, Settle};
 
 /// A message, held by this consumer until it is settled: derefs to its payload.
@@ -163,6 +164,16 @@ impl<'c> Delivery<'c> {
     #[inline]
     pub fn ack(mut self) -> Result<(), AckError> {
         self.end(Some(Settle::Ack))
+    }
+
+    /// The same, and returns when the disk has it: the message does not come again after a power loss either.
+    ///
+    /// # Errors
+    /// [`AckError::NotDurable`] in a queue made without durability, and `SyncFailed`: then it is acked all the same. As
+    /// [`Self::ack`].
+    pub fn ack_durable(mut self) -> Result<(), AckError> {
+        self.end(Some(Settle::Ack))?;
+        self.consumer.sync()
     }
 
     /// Failed: it goes back to the group now, and the attempt counts; after the last one its group allows

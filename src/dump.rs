@@ -153,6 +153,21 @@ impl Dump {
             ("aborted", control::ABORTED, Word::Number),
             ("buried", control::BURIED, Word::Number),
             ("returned", control::RETURNED, Word::Number),
+            ("syncer", control::SYNCER, Word::Entry),
+            ("started", control::STARTED, Word::Number),
+            ("finished", control::FINISHED, Word::Number),
+            ("until_disk", control::UNTIL_DISK, Word::Number),
+            ("until_live", control::UNTIL_LIVE, Word::Number),
+            ("durable", control::DURABLE, Word::Number),
+            ("poisoned", control::POISONED, Word::Number),
+            ("synced_view", control::SYNCED_VIEW, Word::Number),
+            ("epoch", control::EPOCH, Word::Number),
+            ("boot_first", control::BOOT_FIRST, Word::Number),
+            ("boot_second", control::BOOT_SECOND, Word::Number),
+            ("boot_check", control::BOOT_CHECK, Word::Number),
+            ("recovered", control::RECOVERED, Word::Number),
+            ("torn", control::TORN, Word::Number),
+            ("missing", control::MISSING, Word::Number),
         ];
         for (name, offset, word) in words {
             self.word(&mut entry, name, offset, word);

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::layout::Durability;
 pub use crate::layout::{FormatError, GeometryError};
 
 /// A queue file that could not be created, opened or removed.
@@ -71,6 +72,22 @@ pub enum OpenErrorKind {
         /// Its name.
         found: &'static str,
     },
+    /// The file exists, made with another durability than the one that was set.
+    DurabilityDiffers {
+        /// What was asked for.
+        asked: Durability,
+        /// What the file has.
+        found: Durability,
+    },
+    /// Memory, or a file system in memory: nothing there can be durable.
+    Volatile {
+        /// Its name.
+        found: &'static str,
+    },
+    /// After a reboot, a process that another boot knows is still attached: another machine has the file system, too.
+    OtherBoot,
+    /// Another process puts the queue in order after a reboot, and does not finish.
+    Recovering,
     /// Not enough room on the file system for a file of this size.
     NoSpace {
         /// Bytes needed.
@@ -141,6 +158,20 @@ impl fmt::Display for OpenErrorKind {
             } => write!(
                 f,
                 "exists with {option} {found}, asked for {asked}: open it without that option, or remove it"
+            ),
+            Self::DurabilityDiffers { asked, found } => write!(
+                f,
+                "exists with durability {found}, asked for {asked}: open it without that option, or remove it"
+            ),
+            Self::Volatile { found } => write!(
+                f,
+                "{found} is gone after a reboot, so a queue there cannot be durable: create it on a disk, or without durability"
+            ),
+            Self::OtherBoot => f.write_str(
+                "attached by a process of another boot: open it on the machine that has it, or stop that process",
+            ),
+            Self::Recovering => f.write_str(
+                "another process recovers it after a reboot and does not finish: stop that process, and open it again",
             ),
             Self::NotFound => f.write_str("no such queue: create it first"),
             Self::AlreadyExists => f.write_str("exists already: open it, or remove it first"),
@@ -293,6 +324,11 @@ pub enum GroupError {
         /// The message.
         sequence: u64,
     },
+    /// Syncing the file failed, or had failed before: of the change the disk may have anything.
+    SyncFailed {
+        /// The operating system's error number.
+        errno: i32,
+    },
     /// Another process is making a group and does not finish: paused, perhaps.
     Busy,
     /// This process is a forked child: open the queue anew.
@@ -327,6 +363,7 @@ impl fmt::Display for GroupError {
             }
             Self::DeadQueue(error) => write!(f, "the dead-letter queue: {error}"),
             Self::NotDead { sequence } => write!(f, "message {sequence} is not parked in this group"),
+            Self::SyncFailed { errno } => sync_failed(f, *errno),
             Self::Busy => f.write_str("another process is making a group: try again"),
             Self::Forked => FORKED.fmt(f),
         }
@@ -384,6 +421,15 @@ pub enum PublishError {
     Full,
     /// No room within the time given.
     TimedOut,
+    /// To be made durable in a queue that was made without durability.
+    NotDurable,
+    /// Syncing the file has failed, here or in another process, and nothing can be made durable any more.
+    SyncFailed {
+        /// The operating system's error number.
+        errno: i32,
+        /// The message's sequence, if it was published all the same; it may be lost at a power loss.
+        published: Option<u64>,
+    },
     /// This producer was taken for dead: it lost its lock on the file. Open the queue anew.
     Fenced,
     /// The file is damaged.
@@ -400,6 +446,12 @@ impl fmt::Display for PublishError {
             }
             Self::Full => f.write_str("queue full"),
             Self::TimedOut => f.write_str("queue full until the time-out"),
+            Self::NotDurable => f.write_str(NOT_DURABLE),
+            Self::SyncFailed { errno, published: None } => sync_failed(f, *errno),
+            Self::SyncFailed { errno, published: Some(sequence) } => {
+                write!(f, "message {sequence} is published and may not be on the disk: ")?;
+                sync_failed(f, *errno)
+            }
             Self::Fenced => f.write_str("this producer lost its lock on the file and was taken for dead: open the queue anew"),
             Self::Corrupt(error) => error.fmt(f),
             Self::Forked => FORKED.fmt(f),
@@ -408,6 +460,17 @@ impl fmt::Display for PublishError {
 }
 
 impl std::error::Error for PublishError {}
+
+const NOT_DURABLE: &str =
+    "the queue was made without durability, so a reboot drops its messages: create it with one";
+
+fn sync_failed(f: &mut fmt::Formatter<'_>, errno: i32) -> fmt::Result {
+    let error = io::Error::from_raw_os_error(errno);
+    write!(
+        f,
+        "syncing the file failed ({error}), and nothing is known of what the disk has: consume what there is, and create the queue anew"
+    )
+}
 
 /// What did not fit, handed back with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -494,6 +557,13 @@ pub enum AckError {
     },
     /// Only exclusive groups can settle several at once or later.
     NotExclusive,
+    /// Acked, in a queue that was made without durability.
+    NotDurable,
+    /// Acked, but syncing the file has failed: it may come again after a power loss.
+    SyncFailed {
+        /// The operating system's error number.
+        errno: i32,
+    },
     /// This process is a forked child: its parent holds the claim.
     Forked,
 }
@@ -508,33 +578,11 @@ impl fmt::Display for AckError {
                 )
             }
             Self::NotExclusive => f.write_str("only an exclusive group can do that"),
+            Self::NotDurable => f.write_str(NOT_DURABLE),
+            Self::SyncFailed { errno } => sync_failed(f, *errno),
             Self::Forked => FORKED.fmt(f),
         }
     }
 }
 
 impl std::error::Error for AckError {}
-
-/// A payload that is not the type it was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ValueError {
-    /// Bytes of the type.
-    pub expected: usize,
-    /// Bytes of the payload.
-    pub found: usize,
-}
-
-impl fmt::Display for ValueError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.expected == self.found {
-            return f.write_str("the payload's bytes are no valid value of the type");
-        }
-        write!(
-            f,
-            "payload of {} bytes, the type has {}",
-            self.found, self.expected
-        )
-    }
-}
-
-impl std::error::Error for ValueError {}

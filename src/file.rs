@@ -97,11 +97,15 @@ impl NewFile {
         if let Some(found) = sys::filesystem_without_locks(&new.file) {
             return Err(OpenError::new(target, OpenErrorKind::Filesystem { found }));
         }
+        refuse_volatile(&new.file, target, verified)?;
         let permissions = std::fs::Permissions::from_mode(mode);
         new.file
             .set_permissions(permissions)
             .map_err(fail("setting the file mode"))?;
         sys::allocate(&new.file, size).map_err(fail("allocating the file"))?;
+        if verified.durability.is_durable() {
+            write_zeros(&new.file, size).map_err(fail("writing the file"))?;
+        }
         // Without locks nobody could attach; better no file than one like that.
         sys::lock_byte(&new.file, 0)
             .and_then(|_| sys::unlock_byte(&new.file, 0))
@@ -314,7 +318,29 @@ pub fn open(path: &Path, writable: bool) -> Result<(OwnFile, Verified), OpenErro
     let header = bytes.get(..length).unwrap_or_default();
     let verified = FileHeader::verify(header, size)
         .map_err(|error| OpenError::new(path, OpenErrorKind::Format(error)))?;
+    if writable {
+        refuse_volatile(&file, path, &verified)?;
+    }
     Ok((file, verified))
+}
+
+/// What has been written once takes a sync no changes of the file system's own.
+fn write_zeros(file: &File, size: u64) -> io::Result<()> {
+    static CHUNK: [u8; 1 << 16] = [0; 1 << 16];
+    let mut at = 0;
+    while at < size {
+        let length = usize::try_from(size - at).map_or(CHUNK.len(), |left| left.min(CHUNK.len()));
+        file.write_all_at(CHUNK.get(..length).unwrap_or(&CHUNK), at)?;
+        at += length as u64;
+    }
+    Ok(())
+}
+
+fn refuse_volatile(file: &File, path: &Path, verified: &Verified) -> Result<(), OpenError> {
+    let volatile = sys::volatile_filesystem(file).filter(|_| verified.durability.is_durable());
+    volatile.map_or(Ok(()), |found| {
+        Err(OpenError::new(path, OpenErrorKind::Volatile { found }))
+    })
 }
 
 /// Removes a queue file, if it is one. Who has it open keeps it.
@@ -350,6 +376,8 @@ mod tests {
             geometry: Options::default().capacity(2).geometry().unwrap(),
             full_policy: Default::default(),
             timestamps: Default::default(),
+            durability: Default::default(),
+            checksums: false,
             queue_id: [1; 16],
             boot_id: [2; 16],
             created_ns: 3,

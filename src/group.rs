@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::durable::NotSynced;
 use crate::error::{AttachError, GeometryError, GroupError};
 use crate::layout::geometry::group;
 use crate::layout::header::FullPolicy;
@@ -197,9 +198,16 @@ impl Group {
         let joining = ring
             .begin_group(attachment.me())
             .ok_or(GroupError::Full { max })?;
+        // In a durable queue the disk must not take this entry for the group that had it before, nor a part of it for a group.
+        sync_group(attachment).inspect_err(|_| ring.abandon_group(joining))?;
         Self::write_name(ring, joining.id, name);
         dead::write_queue(ring, joining.id, dead_queue);
-        ring.finish_group(joining, terms, start)
+        let mut synced = Ok(());
+        let sync = || {
+            synced = sync_group(attachment);
+            synced.is_ok()
+        };
+        ring.finish_group_synced(joining, terms, start, sync)
             .map_err(|OutOfReach { earliest, latest }| {
                 let asked = match start {
                     Start::At(asked) => asked,
@@ -211,6 +219,8 @@ impl Group {
                     latest,
                 }
             })?;
+        synced?;
+        sync_group(attachment)?;
         Ok(Self::at(attachment, joining.id, name.to_owned()))
     }
 
@@ -366,7 +376,16 @@ impl Group {
             return Err(GroupError::NotFound);
         }
         ring.wake_all(&Futex);
-        Ok(())
+        sync_group(&self.attachment)
+    }
+}
+
+/// In a durable queue, waits until the disk has all of the group table.
+fn sync_group(attachment: &Attachment) -> Result<(), GroupError> {
+    let mut publisher = attachment.ring().publisher(attachment.me(), false);
+    match attachment.sync(&mut publisher) {
+        Err(NotSynced::Failed(errno)) => Err(GroupError::SyncFailed { errno }),
+        Ok(()) | Err(NotSynced::NotDurable) => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::dead::DeadLetter;
 use crate::error::{OpenError, OpenErrorKind};
 use crate::file;
+use crate::layout::Durability;
 use crate::layout::Geometry;
 use crate::layout::header::{FullPolicy, Timestamps, Verified};
 use crate::mem::Mem;
@@ -194,6 +195,11 @@ impl Inspector {
     /// Where the times of its messages come from.
     pub fn timestamps(&self) -> Timestamps {
         self.verified.timestamps
+    }
+
+    /// What survives a reboot.
+    pub fn durability(&self) -> Durability {
+        self.verified.durability
     }
 
     /// Its random name.

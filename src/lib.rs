@@ -36,11 +36,13 @@
 //! | a message cannot be handled | after as many deliveries as its group allows it goes to a dead-letter queue, or is parked |
 //! | a process is paused | what it holds stays its own; in a group with an ack time-out its claims go to others |
 //! | all die, the file is opened again | everything published and not acked is there |
+//! | reboot, power loss | what was confirmed durable and not acked is there; what is torn is counted, and not delivered |
 //! | the queue is full | what the queue was created with: wait, reject, or drop the oldest and count it |
 //! | the file is damaged | an error that says where |
 //!
-//! Delivery is at least once per group. The file survives the processes; whether it survives the machine is up to the
-//! file system (on tmpfs it does not), and nothing is synced after creation.
+//! Delivery is at least once per group. The file survives the processes; what survives the machine is chosen at creation
+//! ([`Options::durability`]): without durability a reboot drops all messages; with it, what was confirmed is there, whatever
+//! the disk had of the rest.
 //!
 //! # Trust
 //! Whoever can write the file is trusted to run this code: it may crash, pause or die, but a process that scribbles over
@@ -74,6 +76,8 @@ mod delivery;
 #[cfg(not(slipring_loom))]
 mod dump;
 #[cfg(not(slipring_loom))]
+mod durable;
+#[cfg(not(slipring_loom))]
 mod error;
 #[cfg(not(slipring_loom))]
 mod examine;
@@ -103,6 +107,8 @@ mod producer;
 mod queue;
 #[cfg(not(slipring_loom))]
 mod receive;
+#[cfg(not(slipring_loom))]
+mod recover;
 #[cfg(not(slipring_loom))]
 mod replay;
 #[cfg(not(slipring_loom))]
@@ -138,18 +144,18 @@ pub use dump::{Dump, DumpEntry, DumpField};
 #[cfg(not(slipring_loom))]
 pub use error::{
     AckError, AttachError, BatchError, ClaimError, DeadQueueError, FormatError, GeometryError,
-    GroupError, OpenError, OpenErrorKind, PublishError, Rejected, ValueError,
+    GroupError, OpenError, OpenErrorKind, PublishError, Rejected,
 };
 #[cfg(not(slipring_loom))]
 pub use group::{DEFAULT_GROUP, Group, GroupOptions};
 #[cfg(not(slipring_loom))]
 pub use inspect::{Inspector, Peeked};
 #[cfg(not(slipring_loom))]
-pub use layout::Geometry;
-#[cfg(not(slipring_loom))]
 pub use layout::header::{FullPolicy, Timestamps};
 #[cfg(not(slipring_loom))]
-pub use message::Message;
+pub use layout::{Durability, Geometry};
+#[cfg(not(slipring_loom))]
+pub use message::{Message, ValueError};
 #[cfg(not(slipring_loom))]
 pub use options::Options;
 #[cfg(not(slipring_loom))]
@@ -163,7 +169,7 @@ pub use replay::{NoTimestamps, Replay, ReplayFrom, Replayed, ReplayedMessage};
 #[cfg(not(slipring_loom))]
 pub use reservation::Reservation;
 #[cfg(not(slipring_loom))]
-pub use ring::{Cause, Start, Swept};
+pub use ring::{Cause, Recovered, Start, Swept};
 #[cfg(not(slipring_loom))]
 pub use stats::{GroupStats, ParticipantStats, Stats};
 #[cfg(not(slipring_loom))]

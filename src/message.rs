@@ -1,5 +1,7 @@
 //! What is published: bytes and a few facts about them.
 
+use std::fmt;
+
 use zerocopy::{Immutable, IntoBytes};
 
 /// A message to publish. Anything that is bytes converts into one.
@@ -101,3 +103,27 @@ impl<'a> From<&'a Vec<u8>> for Message<'a> {
         Self::new(payload)
     }
 }
+
+/// A payload that is not the type it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ValueError {
+    /// Bytes of the type.
+    pub expected: usize,
+    /// Bytes of the payload.
+    pub found: usize,
+}
+
+impl fmt::Display for ValueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.expected == self.found {
+            return f.write_str("the payload's bytes are no valid value of the type");
+        }
+        write!(
+            f,
+            "payload of {} bytes, the type has {}",
+            self.found, self.expected
+        )
+    }
+}
+
+impl std::error::Error for ValueError {}

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::error::{OpenError, OpenErrorKind};
 use crate::layout::geometry::Shape;
 use crate::layout::header::{FullPolicy, Timestamps};
-use crate::layout::{Geometry, SLOT_HEADER};
+use crate::layout::{Durability, Geometry, GeometryError, SLOT_HEADER};
 use crate::mem::Access;
 use crate::queue::Queue;
 
@@ -24,6 +24,8 @@ use crate::queue::Queue;
 /// | [`max_participants`](Self::max_participants) | 256 | 1 to 4096 |
 /// | [`when_full`](Self::when_full) | block | |
 /// | [`timestamps`](Self::timestamps) | coarse | |
+/// | [`durability`](Self::durability) | none | none, an interval of 1 to 65535 ms, sync |
+/// | [`checksums`](Self::checksums) | in durable queues | |
 /// | [`default_group`](Self::default_group) | yes | |
 /// | [`file_mode`](Self::file_mode) | 0600 | |
 ///
@@ -53,6 +55,9 @@ pub struct Options {
     first_sequence: Option<u64>,
     full_policy: Option<FullPolicy>,
     timestamps: Option<Timestamps>,
+    durability: Option<Durability>,
+    checksums: Option<bool>,
+    verify: bool,
     no_default_group: bool,
     file_mode: Option<u32>,
     access: Access,
@@ -108,6 +113,25 @@ impl Options {
     /// Where the time of a message comes from.
     pub fn timestamps(mut self, timestamps: Timestamps) -> Self {
         self.timestamps = Some(timestamps);
+        self
+    }
+
+    /// What survives a reboot or a power loss. Anything but `None` needs a file on a disk.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+
+    /// Whether every message has a checksum. In durable queues it always has.
+    pub fn checksums(mut self, wanted: bool) -> Self {
+        self.checksums = Some(wanted);
+        self
+    }
+
+    /// Whether this process compares each message it receives with its checksum, in queues that have them. One that differs
+    /// is an error, [`ClaimError::Corrupt`](crate::ClaimError::Corrupt), and counts as lost.
+    pub fn verify(mut self, wanted: bool) -> Self {
+        self.verify = wanted;
         self
     }
 
@@ -244,7 +268,18 @@ impl Options {
                 self.timestamps.map(|t| t as u64),
                 found.timestamps as u64,
             ),
+            (
+                "checksums",
+                self.checksums.map(u64::from),
+                found.checksums.into(),
+            ),
         ];
+        if let Some(asked) = self.durability
+            && asked != found.durability
+        {
+            let found = found.durability;
+            return Err(OpenErrorKind::DurabilityDiffers { asked, found });
+        }
         for (option, asked, found) in pairs {
             if let Some(asked) = asked.filter(|&asked| asked != found) {
                 return Err(OpenErrorKind::OptionDiffers {
@@ -284,6 +319,33 @@ impl Options {
 
     pub(crate) fn timestamp_source(&self) -> Timestamps {
         self.timestamps.unwrap_or_default()
+    }
+
+    /// The mode of a new queue, and whether its messages have checksums.
+    pub(crate) fn durability_and_checksums(&self) -> Result<(Durability, bool), OpenErrorKind> {
+        let durability = self.durability.unwrap_or_default();
+        let wrong = |field, found, expected| {
+            Err(OpenErrorKind::Option(GeometryError {
+                field,
+                found,
+                expected,
+            }))
+        };
+        if let Durability::Interval(every) = durability
+            && durability.to_bits().is_none()
+        {
+            let ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
+            return wrong("durability", ms, "an interval of 1 to 65535 whole ms");
+        }
+        if durability.is_durable() && self.checksums == Some(false) {
+            return wrong("checksums", 0, "1 in a durable queue");
+        }
+        let checksums = self.checksums.unwrap_or(durability.is_durable());
+        Ok((durability, checksums))
+    }
+
+    pub(crate) fn verifies(&self) -> bool {
+        self.verify
     }
 
     pub(crate) fn wants_default_group(&self) -> bool {

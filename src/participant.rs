@@ -4,14 +4,16 @@
 //! one attachment; it leaves when the last of them is gone.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::durable::{self, Flusher};
 use crate::file;
 use crate::layout::geometry::{control, participant};
 use crate::layout::header::Verified;
-use crate::layout::{EntryState, GroupId, NAME_MAX, OwnedWord, OwnerId};
+use crate::layout::{Durability, EntryState, GroupId, NAME_MAX, OwnedWord, OwnerId};
 use crate::mem::Event;
 use crate::ring::{Ring, Swept, Wake, cut};
 use crate::sync::Ordering;
@@ -21,6 +23,8 @@ use crate::sys::{self, ForkGuard, OwnFile};
 const LOCK_BASE: u64 = 1 << 62;
 /// Lock byte of whoever makes a group.
 const ADMIN_LOCK: u64 = LOCK_BASE + 4096;
+/// Lock byte of whoever puts the queue in order after a reboot.
+const RECOVERY_LOCK: u64 = LOCK_BASE + 4097;
 /// How often, at most, the processes of a queue look for dead ones while waiting, in ms.
 const PROBE_EVERY_MS: u64 = 50;
 
@@ -57,6 +61,29 @@ impl Locks {
             Self::File(file) => sys::byte_is_locked(file, byte).unwrap_or(true),
             Self::Heap(all, _) => locked(all).contains(&byte),
         }
+    }
+
+    /// The file, if there is one.
+    pub fn file(&self) -> Option<&File> {
+        match self {
+            Self::File(file) => Some(file),
+            Self::Heap(..) => None,
+        }
+    }
+
+    /// Takes the lock of whoever recovers the queue.
+    pub fn try_recovery(&self) -> io::Result<bool> {
+        self.try_lock(RECOVERY_LOCK)
+    }
+
+    /// Gives it back.
+    pub fn end_recovery(&self) {
+        self.unlock(RECOVERY_LOCK);
+    }
+
+    /// Whether somebody is attached as this participant.
+    pub fn is_attached(&self, id: OwnerId) -> bool {
+        self.is_held(LOCK_BASE + u64::from(id.0))
     }
 
     fn unlock(&self, byte: u64) {
@@ -96,6 +123,10 @@ pub struct Attachment {
     me: OwnerId,
     word: OwnedWord,
     handles: Mutex<Handles>,
+    /// What syncs at an interval, in a queue made so.
+    flusher: Option<Flusher>,
+    /// Messages are compared with their checksums.
+    verify: bool,
     /// Sweeping and making groups, one thread of this process at a time: byte locks do not tell threads apart.
     admin: Mutex<()>,
 }
@@ -117,6 +148,7 @@ impl Attachment {
         path: Option<PathBuf>,
         locks: Locks,
         name: &str,
+        verify: bool,
     ) -> Result<Arc<Self>, JoinError> {
         let fork = ForkGuard::get().map_err(JoinError::Io)?;
         let mut ring = ring;
@@ -147,6 +179,16 @@ impl Attachment {
             ring.participant_word(me, field)
                 .store(value, Ordering::Relaxed);
         }
+        let flusher = match (verified.durability, &locks) {
+            (Durability::Interval(every), Locks::File(file)) => {
+                let flusher = Flusher::start(file, *ring.geometry(), me, every);
+                Some(flusher.map_err(|error| {
+                    ring.leave(me, word);
+                    JoinError::Io(error)
+                })?)
+            }
+            _ => None,
+        };
         let handles = Handles {
             members: [0; 64],
             producers: 0,
@@ -161,6 +203,8 @@ impl Attachment {
             me,
             word,
             handles: Mutex::new(handles),
+            verify: verify && verified.checksums,
+            flusher,
             admin: Mutex::new(()),
         };
         attachment.sweep();
@@ -181,6 +225,17 @@ impl Attachment {
     /// The queue's file, if it has one.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
+    }
+
+    /// The same, open.
+    pub fn file(&self) -> Option<&File> {
+        self.locks.file()
+    }
+
+    /// Whether messages are compared with their checksums.
+    #[inline]
+    pub fn verifies(&self) -> bool {
+        self.verify
     }
 
     /// Whether another file has taken the place of its own. Attached before that, nobody would have been let do it.
@@ -357,9 +412,21 @@ impl Attachment {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
+        let flusher = self.flusher.take();
         // A forked child has neither the mapping nor the lock.
         if self.is_forked() {
+            if let Some(flusher) = flusher {
+                flusher.forget();
+            }
             return;
+        }
+        drop(flusher);
+        if self.verified.durability.is_durable()
+            && let Some(file) = self.file()
+        {
+            // What cannot be synced now was not promised either.
+            let mut publisher = self.ring.publisher(self.me, false);
+            durable::sync_if_changed(&self.ring, &mut publisher, file);
         }
         if locked(&self.handles).leaked {
             self.ring.sweep(self.me, self.word);

@@ -115,11 +115,54 @@ impl Producer {
                     .send(&self.attachment, message, Deadline::NEVER)?
             }
         };
-        self.sender.announce(&self.attachment);
+        self.sender.finish(&self.attachment, sequence)
+    }
+
+    /// Publishes a message, and returns when it is on the disk: it survives a power loss after that. While one process waits
+    /// for the disk, all that others publish so waits for the next sync, and shares it. Consumers may get it before.
+    ///
+    /// # Errors
+    /// [`PublishError::NotDurable`] in a queue made without durability; `SyncFailed`, which says whether the message is
+    /// published; as [`Self::publish`].
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use slipring::{Durability, Queue};
+    /// # use std::time::Duration;
+    /// let every = Duration::from_millis(100);
+    /// let queue = Queue::options().durability(Durability::Interval(every)).create("/var/tmp/orders")?;
+    /// let mut producer = queue.producer()?;
+    /// producer.publish("on the disk about 100 ms later")?;
+    /// producer.publish_durable("on the disk now, as is the one before")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn publish_durable<'m>(
+        &mut self,
+        message: impl Into<Message<'m>>,
+    ) -> Result<u64, PublishError> {
+        if !self.attachment.verified().durability.is_durable() {
+            return Err(PublishError::NotDurable);
+        }
+        let sequence = self.publish(message)?;
+        // Where every publish syncs, that was it.
+        if !self.sender.syncs {
+            self.sender.sync(&self.attachment, Some(sequence))?;
+        }
         Ok(sequence)
     }
 
-    /// Publishes a message if there is room for it now, or hands it back. Never waits.
+    /// Returns when all that was published before, by anybody, is on the disk.
+    ///
+    /// # Errors
+    /// [`PublishError::NotDurable`] in a queue made without durability; `SyncFailed`, `Forked`.
+    pub fn flush(&mut self) -> Result<(), PublishError> {
+        self.sender.check(&self.attachment, 0)?;
+        self.sender.sync(&self.attachment, None)
+    }
+
+    /// Publishes a message if there is room for it now, or hands it back. Never waits, but where the disk
+    /// has to be waited for: for every message of a queue with [`Durability::Sync`](crate::Durability::Sync), and once in a
+    /// while in one with an interval.
     ///
     /// # Errors
     /// The message, with the reason: as [`Self::publish`].
@@ -141,13 +184,9 @@ impl Producer {
         message: impl Into<Message<'m>>,
     ) -> Result<u64, Rejected<Message<'m>>> {
         let message = message.into();
-        match self.sender.send_now(&self.attachment, &message) {
-            Ok(sequence) => {
-                self.sender.announce(&self.attachment);
-                Ok(sequence)
-            }
-            Err(reason) => Err(Rejected { message, reason }),
-        }
+        let sent = self.sender.send_now(&self.attachment, &message);
+        sent.and_then(|sequence| self.sender.finish(&self.attachment, sequence))
+            .map_err(|reason| Rejected { message, reason })
     }
 
     /// Publishes a message, waiting for room so long at most, whatever the queue was created with.
@@ -163,8 +202,7 @@ impl Producer {
         let sequence =
             self.sender
                 .send(&self.attachment, &message.into(), Deadline::after(timeout))?;
-        self.sender.announce(&self.attachment);
-        Ok(sequence)
+        self.sender.finish(&self.attachment, sequence)
     }
 
     /// Publishes messages one after the other, and looks for sleeping consumers once. Waits for room if the queue blocks.
@@ -216,8 +254,12 @@ impl Producer {
                 }
             }
         }
-        if batch.published > 0 {
-            self.sender.announce(&self.attachment);
+        if let Some(last) = batch.last {
+            let synced = self.sender.finish(&self.attachment, last);
+            synced.map_err(|reason| BatchError {
+                published: batch.published,
+                reason,
+            })?;
         }
         Ok(batch)
     }

@@ -8,15 +8,15 @@ use crate::file::{self, NewFile};
 use crate::group::{DEFAULT_GROUP, Group, GroupOptions};
 use crate::layout::geometry::control;
 use crate::layout::header::{FullPolicy, Timestamps, Verified};
-use crate::layout::{EntryState, Geometry, OwnerId};
+use crate::layout::{Durability, EntryState, OwnerId};
 use crate::mem::Mem;
 use crate::options::Options;
 use crate::participant::{Attachment, JoinError, Locks};
 use crate::replay::{NoTimestamps, Replay, ReplayFrom};
-use crate::ring::{Ring, Start, Swept, Terms};
+use crate::ring::{Recovered, Ring, Start, Swept, Terms};
 use crate::stats::Stats;
 use crate::sync::Ordering;
-use crate::{Consumer, Producer, path, sys};
+use crate::{Consumer, Producer, path, recover, sys};
 
 /// A queue this process is attached to.
 ///
@@ -55,6 +55,7 @@ use crate::{Consumer, Producer, path, sys};
 #[derive(Clone, Debug)]
 pub struct Queue {
     attachment: Arc<Attachment>,
+    recovered: Option<Recovered>,
 }
 
 impl Queue {
@@ -122,9 +123,10 @@ impl Queue {
         let new = NewFile::create(&path, &verified, options.mode())?;
         let mem =
             Mem::map(new.file(), size, options.access()).map_err(io("mapping the file", size))?;
-        let ring = initialised(mem, verified.geometry, options.wants_default_group());
+        let ring = initialised(mem, &verified, options.wants_default_group());
         let file = new.publish()?;
-        let queue = Self::attach(ring, verified, Some(&path), Locks::File(file), options)
+        let locks = Locks::File(file);
+        let queue = Self::attach(ring, verified, Some(&path), locks, options, None)
             .map_err(|error| fail(error.into_kind(&verified)))?;
         // It had its name before we were attached: somebody may have resized it already.
         if queue.attachment.is_replaced() {
@@ -153,8 +155,11 @@ impl Queue {
         let size = verified.geometry.file_size();
         let mem = Mem::map(&file, size, options.access())
             .map_err(|source| fail(OpenErrorKind::from_io("mapping the file", size, source)))?;
-        let ring = Ring::new(mem, verified.geometry);
-        Self::attach(ring, verified, Some(path), Locks::File(file), options)
+        let ring = Ring::new(mem, verified.geometry).durable(verified.durability.is_durable());
+        let locks = Locks::File(file);
+        let recovered =
+            recover::after_reboot(&ring, &verified, &locks, sys::boot_id()).map_err(fail)?;
+        Self::attach(ring, verified, Some(path), locks, options, recovered)
             .map_err(|error| fail(error.into_kind(&verified)))
     }
 
@@ -178,12 +183,16 @@ impl Queue {
     pub(crate) fn in_memory_with(options: &Options) -> Result<Self, OpenError> {
         let fail = |kind| OpenError::new("(memory)", kind);
         let verified = new_header(options, [0; 16]).map_err(fail)?;
+        if verified.durability.is_durable() {
+            let found = "heap memory";
+            return Err(fail(OpenErrorKind::Volatile { found }));
+        }
         let size = verified.geometry.file_size();
         let mem = Mem::heap(size)
             .map_err(|source| fail(OpenErrorKind::from_io("allocating memory", size, source)))?;
-        let ring = initialised(mem, verified.geometry, options.wants_default_group());
+        let ring = initialised(mem, &verified, options.wants_default_group());
         let locks = Locks::Heap(Arc::default(), Mutex::default());
-        Self::attach(ring, verified, None, locks, options)
+        Self::attach(ring, verified, None, locks, options, None)
             .map_err(|error| fail(error.into_kind(&verified)))
     }
 
@@ -193,12 +202,16 @@ impl Queue {
         path: Option<&Path>,
         locks: Locks,
         options: &Options,
+        recovered: Option<Recovered>,
     ) -> Result<Self, JoinError> {
         // The directory may be left later; the dead-letter queues are looked for beside the file.
         let path = path.map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         let name = options.participant_name();
-        let attachment = Attachment::join(ring, verified, path, locks, &name)?;
-        Ok(Self { attachment })
+        let attachment = Attachment::join(ring, verified, path, locks, &name, options.verifies())?;
+        Ok(Self {
+            attachment,
+            recovered,
+        })
     }
 
     /// A producer. Any number may live at once, in any number of processes.
@@ -357,6 +370,16 @@ impl Queue {
         self.attachment.verified().geometry.shape().max_message
     }
 
+    /// What survives a reboot.
+    pub fn durability(&self) -> Durability {
+        self.attachment.verified().durability
+    }
+
+    /// What was found when this handle, or the one it was cloned from, opened the queue as the first after a reboot.
+    pub fn recovery(&self) -> Option<Recovered> {
+        self.recovered
+    }
+
     /// What it does when it is full.
     pub fn full_policy(&self) -> FullPolicy {
         self.attachment.verified().full_policy
@@ -374,7 +397,10 @@ impl Queue {
 }
 
 fn new_header(options: &Options, queue_id: [u8; 16]) -> Result<Verified, OpenErrorKind> {
+    let (durability, checksums) = options.durability_and_checksums()?;
     Ok(Verified {
+        durability,
+        checksums,
         geometry: options.geometry()?,
         full_policy: options.full_policy(),
         timestamps: options.timestamp_source(),
@@ -385,13 +411,21 @@ fn new_header(options: &Options, queue_id: [u8; 16]) -> Result<Verified, OpenErr
 }
 
 /// Sets the few words that do not start at zero. Nobody else can see them yet.
-fn initialised(mem: Mem, geometry: Geometry, default_group: bool) -> Ring {
+fn initialised(mem: Mem, verified: &Verified, default_group: bool) -> Ring {
+    let geometry = verified.geometry;
     let first = geometry.shape().first_sequence;
-    let ring = Ring::new(mem, geometry);
-    // ORDERING: Relaxed; the file has no name yet.
-    ring.mem()
-        .word(control::TAIL)
-        .store(first, Ordering::Relaxed);
+    let durable = verified.durability.is_durable();
+    let ring = Ring::new(mem, geometry).durable(durable);
+    let set = |offset, value| {
+        // ORDERING: Relaxed; the file has no name yet.
+        ring.mem().word(offset).store(value, Ordering::Relaxed);
+    };
+    set(control::TAIL, first);
+    if durable {
+        set(control::UNTIL_DISK, first + ring.ahead_of_tail());
+        set(control::UNTIL_LIVE, first + ring.ahead_of_tail());
+        set(control::DURABLE, first);
+    }
     if default_group && let Some(joining) = ring.begin_group(OwnerId(0)) {
         Group::write_name(&ring, joining.id, DEFAULT_GROUP);
         // An empty queue can start nowhere else.

@@ -6,9 +6,10 @@ use zerocopy::IntoBytes;
 
 use crate::consumer::{Consumer, Mode};
 use crate::delivery::{Delivery, Received};
+use crate::durable::NotSynced;
 use crate::error::{AckError, ClaimError};
 use crate::layout::geometry::{group, slot};
-use crate::layout::{Offset, SegmentPointer, SlotHeader};
+use crate::layout::{Offset, SegmentPointer, SlotHeader, durability};
 use crate::ring::{Cause, Claim, Damage, Handed, Observed, Settle};
 use crate::sync::Ordering;
 use crate::sys;
@@ -27,7 +28,7 @@ impl Consumer {
     /// Whether there is nothing to do but to hand over what stands in the queue.
     #[inline(always)]
     pub(crate) fn is_plain(&self, handed: Handed) -> bool {
-        self.terms.ack_timeout_ms == 0 && handed.claim.attempt <= self.last_attempt
+        self.in_place && handed.claim.attempt <= self.last_attempt
     }
 
     /// What [`Self::deliver`] does with a plain one, made where the caller wants it: moving what was written just now stalls
@@ -81,7 +82,7 @@ impl Consumer {
     fn receive(&self, handed: Handed) -> Result<Option<Received<'_>>, Damage> {
         let Claim { sequence, .. } = handed.claim;
         if self.terms.ack_timeout_ms == 0 {
-            let (header, bytes) = self.read(sequence)?;
+            let (header, bytes) = self.read_checked(sequence)?;
             return Ok(Some(Received::in_place(header, bytes)));
         }
         let mut copy = Vec::new();
@@ -92,7 +93,12 @@ impl Consumer {
             return Ok(None);
         }
         match seen {
-            Observed::Message(header) => Ok(Some(Received::copied(header, copy))),
+            Observed::Message(header) => {
+                if self.attachment.verifies() {
+                    self.check_sum(sequence, &header, &copy)?;
+                }
+                Ok(Some(Received::copied(header, copy)))
+            }
             _ => Err(Damage {
                 offset: self.ring().geometry().slot(sequence),
                 found: sequence,
@@ -122,6 +128,17 @@ impl Consumer {
         }
     }
 
+    /// Waits until all that was settled is on the disk.
+    pub(crate) fn sync(&self) -> Result<(), AckError> {
+        let mut publisher = self.ring().publisher(self.attachment.me(), false);
+        self.attachment
+            .sync(&mut publisher)
+            .map_err(|error| match error {
+                NotSynced::NotDurable => AckError::NotDurable,
+                NotSynced::Failed(errno) => AckError::SyncFailed { errno },
+            })
+    }
+
     /// Whether a claim is still this consumer's.
     pub(crate) fn stands(&self, handed: Handed) -> bool {
         let ring = self.ring();
@@ -147,6 +164,29 @@ impl Consumer {
         };
         let sequence = handed.claim.sequence;
         stands.then_some(()).ok_or(AckError::Stale { sequence })
+    }
+
+    fn read_checked(&self, sequence: u64) -> Result<(SlotHeader, &[u8]), Damage> {
+        let (header, bytes) = self.read(sequence)?;
+        if self.attachment.verifies() {
+            self.check_sum(sequence, &header, bytes)?;
+        }
+        Ok((header, bytes))
+    }
+
+    /// Compares a message with its checksum.
+    #[inline(never)]
+    fn check_sum(&self, sequence: u64, header: &SlotHeader, bytes: &[u8]) -> Result<(), Damage> {
+        let id = &self.attachment.verified().queue_id;
+        let sum = durability::record_sum(durability::payload_sum(bytes), header, id, sequence);
+        if sum == header.crc {
+            return Ok(());
+        }
+        Err(Damage {
+            offset: self.ring().geometry().slot(sequence).plus(slot::HEADER),
+            found: header.crc.into(),
+            expected: "the checksum of the message",
+        })
     }
 
     #[inline(always)]

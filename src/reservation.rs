@@ -103,9 +103,10 @@ impl Reservation<'_> {
             }
             Bytes::Arena(held, loan) => {
                 let header = sender.header(loan.len(), *kind, *key);
+                let sum = sender.payload_sum(loan);
                 let attempt = |sender: &mut Sender, attempt| {
                     sender.retry_dropping(attachment, attempt, |sender| {
-                        sender.place_segment(attachment, &header, held)
+                        sender.place_segment(attachment, &header, held, sum)
                     })
                 };
                 if attachment.is_forked() {
@@ -119,8 +120,7 @@ impl Reservation<'_> {
             }
         };
         let sequence = sent?;
-        sender.announce(attachment);
-        Ok(sequence)
+        sender.finish(attachment, sequence)
     }
 }
 

@@ -4,10 +4,11 @@
 
 use zerocopy::IntoBytes;
 
+use crate::durable::NotSynced;
 use crate::error::PublishError;
 use crate::layout::geometry::participant;
 use crate::layout::header::{FullPolicy, Timestamps};
-use crate::layout::{OwnerId, SlotHeader};
+use crate::layout::{Durability, OwnerId, SlotHeader, durability};
 use crate::message::Message;
 use crate::participant::{Attachment, Futex, VAIN_PER_PROBE};
 use crate::ring::{Channel, HeldSegment, Publisher, Ring, Stuck};
@@ -22,6 +23,12 @@ pub(crate) struct Sender {
     pub(crate) strategy: WaitStrategy,
     pub(crate) policy: FullPolicy,
     timestamps: Timestamps,
+    /// Of a queue with durability.
+    durable: bool,
+    /// Each publish waits for the disk.
+    pub(crate) syncs: bool,
+    /// Each message has a checksum.
+    checksums: bool,
     /// Published since the shared counter was last raised.
     uncounted: u64,
     /// Segments of reservations that exist.
@@ -41,6 +48,9 @@ impl Sender {
             strategy: WaitStrategy::default(),
             policy: verified.full_policy,
             timestamps: verified.timestamps,
+            durable: verified.durability.is_durable(),
+            syncs: verified.durability == Durability::Sync,
+            checksums: verified.checksums,
             uncounted: 0,
             holding: 0,
             refusals: 0,
@@ -50,6 +60,12 @@ impl Sender {
     pub(crate) fn check(&self, attachment: &Attachment, length: usize) -> Result<(), PublishError> {
         if attachment.is_forked() {
             return Err(PublishError::Forked);
+        }
+        if self.durable {
+            attachment
+                .ring()
+                .check_poison()
+                .map_err(|poisoned| not_synced(poisoned.into(), None))?;
         }
         let (length, max) = (
             length as u64,
@@ -100,12 +116,13 @@ impl Sender {
             if sender.publisher.room() == 0 {
                 ring.refresh_limit(&mut sender.publisher);
                 if sender.publisher.room() == 0 {
-                    return Err(Stuck::Full);
+                    return Err(ring.why_stuck(&sender.publisher));
                 }
             }
             let held = ring.hold_segment(&mut sender.publisher, message.len() as u64)?;
             ring.mem().copy_in(held.bytes, message.payload);
-            let sent = sender.place_segment(attachment, &header, &held);
+            let sum = sender.payload_sum(message.payload);
+            let sent = sender.place_segment(attachment, &header, &held, sum);
             ring.open_segment(&held);
             ring.wake_producer(&Futex);
             sent
@@ -131,6 +148,10 @@ impl Sender {
                         break;
                     }
                 }
+                // Nothing is in the way but the disk.
+                Err(Stuck::Unsynced) => attachment
+                    .sync(&mut self.publisher)
+                    .map_err(|error| not_synced(error, None))?,
                 Err(Stuck::Fenced) => return Err(PublishError::Fenced),
                 Err(Stuck::Damage(damage)) => return Err(PublishError::Corrupt(damage.into())),
             }
@@ -166,6 +187,12 @@ impl Sender {
         sent
     }
 
+    /// The part of a checksum that takes time, before a slot is held.
+    #[inline]
+    pub(crate) fn payload_sum(&self, payload: &[u8]) -> Option<u32> {
+        self.checksums.then(|| durability::payload_sum(payload))
+    }
+
     /// A short message for which there is room. `None`: not so simple; nothing has been done.
     #[inline(always)]
     fn send_at_once(
@@ -174,7 +201,11 @@ impl Sender {
         message: &Message<'_>,
     ) -> Result<Option<u64>, PublishError> {
         let ring = attachment.ring();
-        if attachment.is_forked() || message.len() as u64 > ring.geometry().inline_max() {
+        // A checksum, a sync or a failed one is not so simple.
+        if self.checksums
+            || attachment.is_forked()
+            || message.len() as u64 > ring.geometry().inline_max()
+        {
             return Ok(None);
         }
         let header = SlotHeader {
@@ -201,8 +232,10 @@ impl Sender {
         payload: &[u8],
     ) -> Result<u64, Stuck> {
         let ring = attachment.ring();
+        let sum = self.payload_sum(payload);
         let reserved = ring.reserve(&mut self.publisher)?;
-        ring.fill(reserved, header, payload);
+        let header = sealed(attachment, *header, sum, reserved.sequence);
+        ring.fill(reserved, &header, payload);
         ring.commit(&mut self.publisher, reserved)?;
         self.uncounted += 1;
         Ok(reserved.sequence)
@@ -213,6 +246,7 @@ impl Sender {
         attachment: &Attachment,
         header: &SlotHeader,
         held: &HeldSegment,
+        sum: Option<u32>,
     ) -> Result<u64, Stuck> {
         let ring = attachment.ring();
         let header = SlotHeader {
@@ -221,6 +255,7 @@ impl Sender {
         };
         let reserved = ring.reserve(&mut self.publisher)?;
         ring.use_segment(held, reserved.sequence);
+        let header = sealed(attachment, header, sum, reserved.sequence);
         ring.fill(reserved, &header, held.pointer().as_bytes());
         ring.commit(&mut self.publisher, reserved)?;
         self.uncounted += 1;
@@ -312,6 +347,33 @@ impl Sender {
         attachment.ring().wake_consumers(&Futex);
     }
 
+    /// The end of every publish: tells who sleeps, and waits for the disk where a publish does.
+    #[inline(always)]
+    pub(crate) fn finish(
+        &mut self,
+        attachment: &Attachment,
+        sequence: u64,
+    ) -> Result<u64, PublishError> {
+        self.announce(attachment);
+        if self.syncs {
+            return self.sync(attachment, Some(sequence)).map(|()| sequence);
+        }
+        Ok(sequence)
+    }
+
+    /// Waits until all that was published is on the disk.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn sync(
+        &mut self,
+        attachment: &Attachment,
+        published: Option<u64>,
+    ) -> Result<(), PublishError> {
+        attachment
+            .sync(&mut self.publisher)
+            .map_err(|error| not_synced(error, published))
+    }
+
     pub(crate) fn count(&mut self, attachment: &Attachment) {
         let word = attachment
             .ring()
@@ -320,6 +382,27 @@ impl Sender {
         word.add(self.uncounted, Ordering::Relaxed);
         self.uncounted = 0;
     }
+}
+
+fn not_synced(error: NotSynced, published: Option<u64>) -> PublishError {
+    match error {
+        NotSynced::NotDurable => PublishError::NotDurable,
+        NotSynced::Failed(errno) => PublishError::SyncFailed { errno, published },
+    }
+}
+
+/// The header with the record's checksum, if it has one.
+#[inline]
+fn sealed(
+    attachment: &Attachment,
+    header: SlotHeader,
+    payload_sum: Option<u32>,
+    sequence: u64,
+) -> SlotHeader {
+    let crc = payload_sum.map_or(0, |sum| {
+        durability::record_sum(sum, &header, &attachment.verified().queue_id, sequence)
+    });
+    SlotHeader { crc, ..header }
 }
 
 struct Room<'s, F> {

@@ -8,7 +8,7 @@ use crate::group::name_of;
 use crate::layout::geometry::{control, group, participant, segment};
 use crate::layout::header::Verified;
 use crate::layout::{EntryState, GroupId, NAME_MAX, OwnedWord, OwnerId};
-use crate::ring::{Observed, Ring, Swept};
+use crate::ring::{Observed, Poisoned, Recovered, Ring, Swept};
 use crate::sync::Ordering;
 use crate::sys;
 
@@ -32,6 +32,12 @@ pub struct Stats {
     pub bytes_in_use: u64,
     /// Bytes of the whole file.
     pub file_size: u64,
+    /// Of a durable queue: the disk has every message below it.
+    pub durable_until: u64,
+    /// The error number of the first sync that failed: nothing gets durable any more.
+    pub sync_error: Option<i32>,
+    /// What the last recovery after a reboot found; its `missing` counts what was dropped, too.
+    pub recovery: Option<Recovered>,
     /// The groups in use.
     pub groups: Vec<GroupStats>,
     /// The attached processes, dead ones included until they are swept.
@@ -143,6 +149,12 @@ impl Stats {
             tail,
             published: taken.saturating_sub(aborted),
             aborted,
+            durable_until: ring.durable_until(),
+            sync_error: ring
+                .check_poison()
+                .err()
+                .map(|Poisoned(error)| i32::try_from(error).unwrap_or(i32::MAX)),
+            recovery: ring.last_recovery(),
             depth,
             bytes_in_use: depth * geometry.shape().slot_size + arena_in_use(ring, lowest),
             file_size: verified.geometry.file_size(),

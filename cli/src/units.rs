@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use slipring::Durability;
+
 /// Reads a size in bytes: `4096`, `64k`, `1m`, `2g`; units are powers of 1024.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is not a size: write bytes, or a number with k, m, g or t");
@@ -37,6 +39,20 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     };
     let number: f64 = digits.parse().map_err(|_| wrong())?;
     Duration::try_from_secs_f64(number * unit).map_err(|_| wrong())
+}
+
+/// Reads what survives a reboot: `none`, `interval:100ms`, `sync`.
+pub fn parse_durability(text: &str) -> Result<Durability, String> {
+    match text {
+        "none" => Ok(Durability::None),
+        "sync" => Ok(Durability::Sync),
+        _ => match text.strip_prefix("interval:") {
+            Some(every) => parse_duration(every).map(Durability::Interval),
+            None => Err(format!(
+                "{text:?} is no durability: write none, interval:TIME or sync"
+            )),
+        },
+    }
 }
 
 /// Reads an instant: RFC 3339, such as `2026-01-31T12:00:00Z`, or a duration with its unit, which is so long ago: `5m`.

@@ -43,6 +43,38 @@ pub mod control {
     pub const BURIED: Offset = Offset(HEADER_SIZE + 7 * LINE + 8);
     /// u64: claims of dead participants given back since creation.
     pub const RETURNED: Offset = Offset(HEADER_SIZE + 7 * LINE + 16);
+    /// Owned word: who syncs the file, if somebody does.
+    pub const SYNCER: Offset = Offset(HEADER_SIZE + 8 * LINE);
+    /// u64: syncs begun since creation.
+    pub const STARTED: Offset = Offset(HEADER_SIZE + 9 * LINE);
+    /// u64: the number of the last sync that has ended well.
+    pub const FINISHED: Offset = Offset(HEADER_SIZE + 9 * LINE + 8);
+    /// u64: no sequence at or above it has ever been published, whatever of the rest the disk has.
+    pub const UNTIL_DISK: Offset = Offset(HEADER_SIZE + 9 * LINE + 16);
+    /// u64: producers stay below it: the disk has that they may get so far.
+    pub const UNTIL_LIVE: Offset = Offset(HEADER_SIZE + 9 * LINE + 24);
+    /// u64: the disk has every message below it.
+    pub const DURABLE: Offset = Offset(HEADER_SIZE + 9 * LINE + 32);
+    /// u64: the error number of the first sync that failed; 0: none has.
+    pub const POISONED: Offset = Offset(HEADER_SIZE + 9 * LINE + 40);
+    /// u64: what the queue looked like to the last sync at an interval.
+    pub const SYNCED_VIEW: Offset = Offset(HEADER_SIZE + 9 * LINE + 48);
+    /// u32: the futex word that those sleep on who wait for a sync.
+    pub const SYNC_EVENT: Offset = Offset(HEADER_SIZE + 10 * LINE);
+    /// u64: recoveries since creation.
+    pub const EPOCH: Offset = Offset(HEADER_SIZE + 11 * LINE);
+    /// u64: first half of the boot of the last recovery.
+    pub const BOOT_FIRST: Offset = Offset(HEADER_SIZE + 11 * LINE + 8);
+    /// u64: second half of it.
+    pub const BOOT_SECOND: Offset = Offset(HEADER_SIZE + 11 * LINE + 16);
+    /// u64: checksum of the three before, plus 2^32; 0: the queue has never been recovered.
+    pub const BOOT_CHECK: Offset = Offset(HEADER_SIZE + 11 * LINE + 24);
+    /// u64: messages that the last recovery found whole.
+    pub const RECOVERED: Offset = Offset(HEADER_SIZE + 11 * LINE + 32);
+    /// u64: messages that it found torn.
+    pub const TORN: Offset = Offset(HEADER_SIZE + 11 * LINE + 40);
+    /// u64: sequences below the highest message that it found missing.
+    pub const MISSING: Offset = Offset(HEADER_SIZE + 11 * LINE + 48);
 }
 
 /// Fields of a participant entry, from its start.

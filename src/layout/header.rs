@@ -9,11 +9,11 @@ use std::fmt;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::geometry::Shape;
-use super::{FORMAT_VERSION, Geometry, GeometryError, MAGIC};
+use super::{Durability, FORMAT_VERSION, Geometry, GeometryError, MAGIC};
 
 /// What a queue does when it is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u32)]
+#[repr(u16)]
 pub enum FullPolicy {
     /// `publish` waits for room.
     #[default]
@@ -25,7 +25,7 @@ pub enum FullPolicy {
 }
 
 impl FullPolicy {
-    pub(crate) fn from_bits(bits: u32) -> Option<Self> {
+    pub(crate) fn from_bits(bits: u16) -> Option<Self> {
         match bits {
             0 => Some(Self::Block),
             1 => Some(Self::Reject),
@@ -47,7 +47,7 @@ impl fmt::Display for FullPolicy {
 
 /// Where a message's time comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u32)]
+#[repr(u16)]
 pub enum Timestamps {
     /// None is taken; [`Delivery::timestamp`](crate::Delivery::timestamp) is 0.
     Off = 0,
@@ -59,7 +59,7 @@ pub enum Timestamps {
 }
 
 impl Timestamps {
-    pub(crate) fn from_bits(bits: u32) -> Option<Self> {
+    pub(crate) fn from_bits(bits: u16) -> Option<Self> {
         match bits {
             0 => Some(Self::Off),
             1 => Some(Self::Coarse),
@@ -112,9 +112,15 @@ pub struct FileHeader {
     /// [`Shape::max_participants`].
     pub max_participants: u32,
     /// [`FullPolicy`].
-    pub full_policy: u32,
+    pub full_policy: u16,
+    /// [`Durability`], without its interval.
+    pub durability: u8,
+    /// 1 if every record has a checksum.
+    pub checksums: u8,
     /// [`Timestamps`].
-    pub timestamps: u32,
+    pub timestamps: u16,
+    /// The interval of [`Durability::Interval`], in ms.
+    pub interval_ms: u16,
 }
 
 /// Bytes of a [`FileHeader`].
@@ -129,6 +135,10 @@ pub struct Verified {
     pub full_policy: FullPolicy,
     /// Where message times come from.
     pub timestamps: Timestamps,
+    /// What outlives the machine.
+    pub durability: Durability,
+    /// Whether every record has a checksum.
+    pub checksums: bool,
     /// The queue's random name.
     pub queue_id: [u8; 16],
     /// The boot it was created in.
@@ -142,6 +152,7 @@ impl FileHeader {
     #[must_use]
     pub fn new(verified: &Verified) -> Self {
         let shape = verified.geometry.shape();
+        let (durability, interval_ms) = verified.durability.to_bits().unwrap_or_default();
         let mut header = Self {
             magic: MAGIC,
             version: FORMAT_VERSION,
@@ -157,8 +168,11 @@ impl FileHeader {
             first_sequence: shape.first_sequence,
             max_groups: shape.max_groups,
             max_participants: shape.max_participants,
-            full_policy: verified.full_policy as u32,
-            timestamps: verified.timestamps as u32,
+            full_policy: verified.full_policy as u16,
+            durability,
+            checksums: verified.checksums.into(),
+            timestamps: verified.timestamps as u16,
+            interval_ms,
         };
         header.crc = header.checksum();
         header
@@ -218,7 +232,7 @@ impl FileHeader {
         }
         // A hostile header has a good checksum: overflow and division by zero end here.
         let geometry = Geometry::new(header.shape())?;
-        let bad = |field, found: u32, expected| GeometryError {
+        let bad = |field, found: u16, expected| GeometryError {
             field,
             found: found.into(),
             expected,
@@ -227,6 +241,12 @@ impl FileHeader {
             .ok_or_else(|| bad("full_policy", header.full_policy, "0, 1 or 2"))?;
         let timestamps = Timestamps::from_bits(header.timestamps)
             .ok_or_else(|| bad("timestamps", header.timestamps, "0, 1 or 2"))?;
+        let durability = Durability::from_bits(header.durability, header.interval_ms)
+            .ok_or_else(|| bad("durability", header.durability.into(), "0, 1 or 2"))?;
+        if header.checksums > 1 || (durability.is_durable() && header.checksums == 0) {
+            let expected = "0 or 1, and 1 in a durable queue";
+            return Err(bad("checksums", header.checksums.into(), expected).into());
+        }
         // Touching a page behind the end of the file is SIGBUS.
         if header.file_size != geometry.file_size() || file_size != geometry.file_size() {
             return Err(FormatError::Size {
@@ -238,6 +258,8 @@ impl FileHeader {
             geometry,
             full_policy,
             timestamps,
+            durability,
+            checksums: header.checksums == 1,
             queue_id: header.queue_id,
             boot_id: header.boot_id,
             created_ns: header.created_ns,
@@ -383,7 +405,7 @@ pub struct SlotHeader {
     pub flags: u16,
     /// The user's own tag.
     pub kind: u16,
-    /// Reserved for the payload checksum of durable queues; 0.
+    /// [`record_sum`](super::durability::record_sum) in a queue with checksums; otherwise 0.
     pub crc: u32,
     /// The user's own key hash; 0 if not given.
     pub key: u32,
@@ -459,6 +481,8 @@ mod tests {
             geometry,
             full_policy: FullPolicy::Reject,
             timestamps: Timestamps::Precise,
+            durability: Durability::Sync,
+            checksums: true,
             queue_id: [7; 16],
             boot_id: [8; 16],
             created_ns: 9,

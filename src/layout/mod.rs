@@ -3,11 +3,13 @@
 //! Relies on zerocopy and crc32c; everything above relies on it. No atomics, no operating system. The same facts in
 //! prose are `docs/format.md`; a test holds the two together.
 
+pub mod durability;
 mod fields;
 pub mod geometry;
 pub mod header;
 pub mod word;
 
+pub use durability::Durability;
 pub use geometry::{Geometry, GeometryError};
 pub use header::{FileHeader, FormatError, SegmentPointer, SlotHeader};
 pub use word::{ClaimState, ClaimWord, EntryState, LeaseWord, OwnedWord, ReadyHint, SlotState};

@@ -11,9 +11,12 @@
 //! clock, so that a run depends on nothing but its seed.
 
 #[cfg(all(feature = "crash-points", not(slipring_loom)))]
-pub use hook::{die, event, govern, install, now_ms, remove, revive, set_now_ms, touches, word};
+pub use hook::{
+    die, event, fail_syncs, govern, install, now_ms, remove, revive, set_now_ms, sync_error,
+    touches, word,
+};
 #[cfg(not(any(feature = "crash-points", slipring_loom)))]
-pub use nothing::{event, now_ms, touches, word};
+pub use nothing::{event, now_ms, sync_error, touches, word};
 
 #[cfg(slipring_loom)]
 pub use super::death::{dies, event, touches, word};
@@ -38,6 +41,12 @@ mod nothing {
     #[inline(always)]
     pub fn touches() -> bool {
         true
+    }
+
+    /// Syncs do what they do.
+    #[inline(always)]
+    pub fn sync_error() -> Option<i32> {
+        None
     }
 
     /// The clock runs.
@@ -73,6 +82,7 @@ mod hook {
         static NOWHERE: &'static Nowhere = Box::leak(Box::default());
         static GOVERNOR: Cell<Option<fn() -> bool>> = const { Cell::new(None) };
         static NOW_MS: Cell<Option<u64>> = const { Cell::new(None) };
+        static SYNC_ERROR: Cell<Option<i32>> = const { Cell::new(None) };
     }
 
     /// Calls `governor` before each access from now on, or no longer; hooks and deaths of this thread then count for
@@ -84,6 +94,16 @@ mod hook {
     /// Stops the clock by which leases end and the dead are looked for, or lets it run again.
     pub fn set_now_ms(now: Option<u64>) {
         NOW_MS.set(now);
+    }
+
+    /// Lets the syncs of this thread fail with this error from now on, or no longer.
+    pub fn fail_syncs(number: Option<i32>) {
+        SYNC_ERROR.set(number);
+    }
+
+    /// What a sync fails with.
+    pub fn sync_error() -> Option<i32> {
+        SYNC_ERROR.get()
     }
 
     /// Where the clock was stopped.

@@ -50,6 +50,8 @@ impl Mem {
         };
         words(HEADER_SIZE, CONTROL_SIZE.min(7 * LINE), 1);
         words(control::ABORTED.0, 24, 3);
+        words(control::SYNCER.0, 8, 1);
+        words(control::STARTED.0, 56, 7);
         for id in geometry.participant_ids() {
             words(geometry.participant(id).0, PARTICIPANT_SIZE, 3);
         }
@@ -83,7 +85,7 @@ impl Mem {
                 units.insert(offset, cell());
             }
         }
-        let mut events = vec![control::SPACE_EVENT];
+        let mut events = vec![control::SPACE_EVENT, control::SYNC_EVENT];
         for id in geometry.group_ids() {
             let entry = geometry.group(id);
             events.extend([entry.plus(group::EVENT), entry.plus(group::STANDBY_EVENT)]);

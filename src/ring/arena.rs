@@ -49,7 +49,7 @@ impl Ring {
 
     fn find_segment(&self, p: &mut Publisher, length: u64) -> Option<HeldSegment> {
         let size = length.next_multiple_of(64).max(64);
-        let floor = p.limit.saturating_sub(self.geo.capacity());
+        let floor = p.lowest;
         let count = self.geo.segment_count();
         // The one used last comes first: its bytes are in the cache.
         let numbers = (p.segment..count).chain(0..p.segment.min(count));

@@ -88,6 +88,11 @@ impl Ring {
         self.group_word(id, group::FLAGS).load(Ordering::Relaxed) & EPHEMERAL != 0
     }
 
+    /// Gives up a reserved entry.
+    pub fn abandon_group(&self, joining: JoiningGroup) {
+        self.free_group(joining.id, joining.word);
+    }
+
     /// Reserves a free entry. The caller names it and goes on with [`Self::finish_group`]; one caller at a time, so that
     /// names stay unique.
     pub fn begin_group(&self, owner: OwnerId) -> Option<JoiningGroup> {
@@ -112,6 +117,22 @@ impl Ring {
         terms: Terms,
         start: Start,
     ) -> Result<u64, OutOfReach> {
+        self.finish_group_synced(joining, terms, start, || true)
+            .map(|made| made.unwrap_or_default())
+    }
+
+    /// The same, putting it to use only when `sync` has made all of it stable: after a power loss a live group is a whole
+    /// one. `None`: it could not, and the entry is free again.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish_group_synced(
+        &self,
+        joining: JoiningGroup,
+        terms: Terms,
+        start: Start,
+        sync: impl FnOnce() -> bool,
+    ) -> Result<Option<u64>, OutOfReach> {
         let JoiningGroup { id, word } = joining;
         let set = |field, value| {
             // ORDERING: Relaxed; stands before the state. A producer that reads it earlier has acquired what other groups'
@@ -153,11 +174,15 @@ impl Ring {
         for field in [group::FLOOR, group::HEAD, group::OPENED, group::START] {
             set(field, chosen);
         }
+        if !sync() {
+            self.free_group(id, pinned);
+            return Ok(None);
+        }
         let live = word.with_state(EntryState::Live);
         // ORDERING: Release; pairs with group_state's Acquire; the start; model a_group_is_found_whole.
         self.group_word(id, group::STATE)
             .store(live.0, Ordering::Release);
-        Ok(chosen)
+        Ok(Some(chosen))
     }
 
     /// A new group's words, all but those that say where it starts.
@@ -166,20 +191,10 @@ impl Ring {
             // ORDERING: Relaxed; stands before the state.
             self.word(offset).store(value, Ordering::Relaxed);
         };
-        // A lease word of zeros would speak of a claim in every 4096th lap; one of laps long ago, of none to come.
-        let long_ago = self.geo.lap(self.tail_hint()).wrapping_sub(2048);
-        let no_claim = ClaimWord::new(long_ago, 0, OwnerId(0), ClaimState::Never);
-        let no_lease = LeaseWord::new(0, no_claim);
+        let no_lease = self.no_lease(terms, self.tail_hint());
         for sequence in 0..self.geo.capacity() {
             set(self.geo.claim(id, sequence), 0);
-            set(
-                self.geo.lease(id, sequence),
-                if terms.ack_timeout_ms > 0 {
-                    no_lease.0
-                } else {
-                    0
-                },
-            );
+            set(self.geo.lease(id, sequence), no_lease.0);
         }
         let flags = if terms.exclusive { EXCLUSIVE } else { 0 }
             | if terms.ephemeral { EPHEMERAL } else { 0 };
@@ -199,6 +214,30 @@ impl Ring {
             (group::OWNER, owner.with_state(EntryState::Free).0),
         ] {
             set(self.geo.group(id).plus(field), value);
+        }
+    }
+
+    /// What a lease word says when it speaks of no claim.
+    fn no_lease(&self, terms: Terms, tail: u64) -> LeaseWord {
+        if terms.ack_timeout_ms == 0 {
+            return LeaseWord(0);
+        }
+        // Of zeros, it would speak of a claim in every 4096th lap; of laps long ago, of none to come.
+        let long_ago = self.geo.lap(tail).wrapping_sub(2048);
+        LeaseWord::new(
+            0,
+            ClaimWord::new(long_ago, 0, OwnerId(0), ClaimState::Never),
+        )
+    }
+
+    /// No lease of before a reboot, and its clock, is believed.
+    #[cfg(not(slipring_loom))]
+    pub(super) fn clear_leases(&self, id: GroupId, tail: u64) {
+        let no_lease = self.no_lease(self.terms(id), tail);
+        for sequence in 0..self.geo.capacity() {
+            // ORDERING: Relaxed; nobody else is attached.
+            self.word(self.geo.lease(id, sequence))
+                .store(no_lease.0, Ordering::Relaxed);
         }
     }
 

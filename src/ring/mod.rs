@@ -75,6 +75,8 @@
 //! * **I8** a segment is emptied only when every sequence that points into it is below all floors.
 //! * **I9** every repair step is an idempotent CAS.
 //! * **I10** a sequence is never used twice.
+//! * **I11** in a durable queue no sequence at or above what the disk has as `UNTIL_DISK` is ever published, and everything a
+//!   lap below that is settled in every group (`durable.rs`).
 //!
 //! Order: a publish that begins after another returned gets a higher sequence, since every slot below a producer's
 //! position is taken. A shared group claims in order, but for slots still being written, which it steps over; before it
@@ -105,6 +107,8 @@
 //! | | who searched | up or cleared, by CAS on the full value |
 //! | segment bytes, bump, emptied | its holder | held |
 //! | participant entry | the holder of its lock | |
+//! | what is on the disk | the owner of `SYNCER` | only up |
+//! | everything | who recovers after a reboot | alone (`recover.rs`) |
 //!
 //! # 6. Ordering
 //! Data is handed over by Release and Acquire on one word; each access says so in its ORDERING line. SeqCst stands in two
@@ -125,6 +129,7 @@
 //! | a segment | `open_segment`'s CAS | `try_hold`'s load | bump, used-until |
 //! | a group | `finish_group`'s store | `group_state`'s load | floor, flags, cleared words |
 //! | a cursor | `hand_over`'s CAS, the sweep | `take_over`'s CAS | floor, opened, attempts |
+//! | a sync | `end_sync`'s raises, `free_syncer` | the loads of `clamp_to_disk`, `is_synced`; `take_syncer`'s CAS | the disk has what it says; it failed |
 //! | a group's end | `leave_group`'s clear, the generation | `has_members`'s load, the generation | the reads are over |
 //!
 //! A few more keep two steps in order for whoever repairs after a death between them. A CAS hands on what the one before
@@ -135,7 +140,7 @@
 //! fences on behalf of sole producers and cursors, which only store; (2) a group's
 //! pin and generation, then the floors, against a producer's floors, then the generation (`groups.rs`, `publish.rs`); of
 //! the same shape, on cold paths: a member's bit against a group's closing, and a producer's flag against a sole one's
-//! word. An observer's copies are bracketed by fences (`observe.rs`).
+//! word; a commit, then `STARTED`, against `STARTED`, then the sync. An observer's copies are bracketed by fences (`observe.rs`).
 //!
 //! # 7. What a death leaves
 //! | died | what stands | who repairs, how |
@@ -159,12 +164,14 @@
 //! | freeing one, before the generation | free, still in producers' masks | the sweep raises the generation; a producer that waited in vain reads the table |
 //! | joining | `Live`, lock free | sweep |
 //! | leaving | the same, or nothing | sweep |
+//! | syncing | `SYNCER` live, nothing confirmed | sweep: free; who waits syncs anew |
 //! | sweeping | part of it done, lock free again | the next sweep does all of it |
 
 mod arena;
 mod claim;
 mod cursor;
 mod dead;
+mod durable;
 mod floor;
 mod groups;
 mod join;
@@ -172,6 +179,8 @@ mod lease;
 #[cfg(not(slipring_loom))]
 mod observe;
 mod publish;
+#[cfg(not(slipring_loom))]
+mod recover;
 mod settle;
 mod sleep;
 mod suspect;
@@ -182,10 +191,15 @@ pub use claim::{Claim, Claimer, Effort};
 pub use cursor::{Cursor, Handed};
 pub(crate) use dead::cut;
 pub use dead::{Cause, DeadWord};
+pub use durable::{Disk, Poisoned};
 pub use groups::{JoiningGroup, OutOfReach, Start, Terms};
 #[cfg(not(slipring_loom))]
 pub use observe::{ClaimCounts, Held, Observed};
 pub use publish::{Publisher, Reserved, Stuck};
+#[cfg(not(slipring_loom))]
+pub use recover::Recovered;
+#[cfg(not(slipring_loom))]
+pub(crate) use recover::{boot_check, boot_of};
 pub use settle::Settle;
 pub use sleep::{Channel, Wake};
 pub use sweep::Swept;
@@ -208,6 +222,8 @@ pub struct Ring {
     geo: Geometry,
     /// Messages between two updates of a hint.
     hint_every: u64,
+    /// Producers stop where the disk says.
+    durable: bool,
     /// Others can make this process fence.
     light: bool,
 }
@@ -262,6 +278,7 @@ impl Ring {
             mem,
             geo,
             hint_every,
+            durable: false,
             light: false,
         }
     }

@@ -24,6 +24,8 @@ pub struct Publisher {
     sole: bool,
     pub(super) next: u64,
     pub(super) limit: u64,
+    /// Everything below is settled in every group.
+    pub(super) lowest: u64,
     /// Generation the group masks belong to.
     generation: Option<u64>,
     /// Floors of shared groups, as far as this producer has found them in this generation.
@@ -41,6 +43,8 @@ pub enum Stuck {
     Full,
     /// No segment with room: all are held, or full of what is not settled.
     ArenaFull,
+    /// No slot before a sync ends that begins now.
+    Unsynced,
     /// A sweep took this producer for dead and aborted its reservation.
     Fenced,
     /// The file holds what no code writes.
@@ -84,6 +88,7 @@ impl Ring {
             sole,
             next: self.tail_hint(),
             limit: 0,
+            lowest: 0,
             generation: None,
             floors: [0; GROUPS_MAX as usize],
             shared: 0,
@@ -96,7 +101,7 @@ impl Ring {
     /// Takes the next free slot. Between this and [`Self::commit`] nobody else writes it (I2).
     ///
     /// # Errors
-    /// `Full`, or `Damage`.
+    /// `Full`, `Unsynced`, or `Damage`.
     #[inline]
     pub fn reserve(&self, p: &mut Publisher) -> Result<Reserved, Stuck> {
         let mut sequence = p.next;
@@ -106,7 +111,7 @@ impl Ring {
                 p.next = sequence;
                 self.refresh_limit(p);
                 if sequence >= p.limit {
-                    return Err(Stuck::Full);
+                    return Err(self.why_stuck(p));
                 }
             }
             let lap = self.geo.lap(sequence);
@@ -248,7 +253,8 @@ impl Ring {
             fence(Ordering::SeqCst);
             // ORDERING: Relaxed; after the fence.
             if self.word(control::GENERATION).load(Ordering::Relaxed) == generation {
-                p.limit = lowest.saturating_add(self.geo.capacity());
+                p.lowest = lowest;
+                p.limit = self.clamp_to_disk(lowest.saturating_add(self.geo.capacity()));
                 return;
             }
         }
@@ -274,7 +280,7 @@ impl Ring {
     /// there may be room now.
     pub fn drop_oldest(&self, p: &mut Publisher, stuck: Stuck) -> bool {
         self.refresh_limit(p);
-        let lowest = p.limit.saturating_sub(self.geo.capacity());
+        let lowest = p.lowest;
         if stuck == Stuck::Full && p.room() > 0 {
             return true;
         }

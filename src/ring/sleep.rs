@@ -38,6 +38,8 @@ pub enum Channel {
     StandBy(GroupId),
     /// Room for a message.
     Space,
+    /// The end of a sync.
+    Synced,
 }
 
 /// Wakes up to so many sleepers on an event; returns how many there were. The operating system's, or a model's.
@@ -53,13 +55,14 @@ impl Ring {
             Channel::Data(id) => self.geo.group(id).plus(group::EVENT),
             Channel::StandBy(id) => self.geo.group(id).plus(group::STANDBY_EVENT),
             Channel::Space => control::SPACE_EVENT,
+            Channel::Synced => control::SYNC_EVENT,
         })
     }
 
     fn bit(&self, channel: Channel) -> Option<(Word<'_>, u64)> {
         match channel {
             Channel::Data(id) => Some((self.word(control::WAITING), id.bit())),
-            Channel::StandBy(_) => None,
+            Channel::StandBy(_) | Channel::Synced => None,
             Channel::Space => Some((self.word(control::SPACE_WAITING), 1)),
         }
     }
@@ -107,7 +110,7 @@ impl Ring {
                 OwnedWord(self.word(control::SOLE).load(Ordering::Relaxed)).entry_state()
                     == Some(EntryState::Live)
             }
-            Channel::StandBy(_) => false,
+            Channel::StandBy(_) | Channel::Synced => false,
             // A group made later has fenced after our bit.
             Channel::Space => self.gating().1 != 0,
         }
@@ -189,7 +192,7 @@ impl Ring {
             .geo
             .group_ids()
             .flat_map(|id| [Channel::Data(id), Channel::StandBy(id)]);
-        for channel in groups.chain([Channel::Space]) {
+        for channel in groups.chain([Channel::Space, Channel::Synced]) {
             let event = self.event(channel);
             // ORDERING: AcqRel; as in wake_one; no model: the models' sleepers are woken one by one.
             event.bump(Ordering::AcqRel);

@@ -51,6 +51,7 @@ impl Ring {
         }
         self.sweep_segments(dead);
         self.end_sole(dead);
+        self.sweep_syncer(dead);
         // ORDERING: Relaxed; the dead read nothing any more.
         self.participant_word(dead, participant::MEMBER_OF)
             .store(0, Ordering::Relaxed);

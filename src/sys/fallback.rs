@@ -98,6 +98,16 @@ pub fn filesystem_without_locks(_file: &File) -> Option<&'static str> {
     None
 }
 
+/// Unknown.
+pub fn volatile_filesystem(_file: &File) -> Option<&'static str> {
+    None
+}
+
+/// As the platform does it.
+pub fn sync_data(file: &File) -> io::Result<()> {
+    file.sync_data()
+}
+
 /// A word that never changes: forks are not noticed here.
 pub fn wiped_on_fork() -> io::Result<&'static AtomicU64> {
     static PAGE: AtomicU64 = AtomicU64::new(0);

@@ -168,6 +168,35 @@ pub fn filesystem_without_locks(file: &File) -> Option<&'static str> {
     }
 }
 
+/// The name of a file system that is gone after a reboot.
+pub fn volatile_filesystem(file: &File) -> Option<&'static str> {
+    const RAMFS: FsType = FsType(0x8584_58f6);
+    match fstatfs(file.as_fd()).ok()?.filesystem_type() {
+        statfs::TMPFS_MAGIC => Some("tmpfs"),
+        statfs::HUGETLBFS_MAGIC => Some("hugetlbfs"),
+        RAMFS => Some("ramfs"),
+        _ => None,
+    }
+}
+
+/// Waits until all of the file's pages that anybody has written are on the disk.
+pub fn sync_data(file: &File) -> io::Result<()> {
+    // The dead sync nothing.
+    if !fault::touches() {
+        return Ok(());
+    }
+    if let Some(number) = fault::sync_error() {
+        return Err(io::Error::from_raw_os_error(number));
+    }
+    // Bound: an interrupted sync has not failed; each turn is a signal.
+    loop {
+        match file.sync_data() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
 /// A word on a page that forked children find zeroed; one per process. No lock: a child forked while another thread
 /// held it could never attach.
 pub fn wiped_on_fork() -> io::Result<&'static AtomicU64> {

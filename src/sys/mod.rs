@@ -11,8 +11,8 @@ mod own_file;
 #[cfg(all(target_os = "linux", not(slipring_fallback)))]
 pub use linux::{
     allocate, boot_id, byte_is_locked, fence_everybody, filesystem_without_locks, futex_wait,
-    futex_wake, let_others_fence, link_unnamed, lock_byte, open_again, open_unnamed, unlock_byte,
-    wiped_on_fork,
+    futex_wake, let_others_fence, link_unnamed, lock_byte, open_again, open_unnamed, sync_data,
+    unlock_byte, volatile_filesystem, wiped_on_fork,
 };
 #[cfg(all(target_os = "linux", not(slipring_fallback)))]
 pub use own_file::OwnFile;
@@ -23,7 +23,7 @@ mod fallback;
 pub use fallback::{
     OwnFile, allocate, boot_id, byte_is_locked, fence_everybody, filesystem_without_locks,
     futex_wait, futex_wake, let_others_fence, link_unnamed, lock_byte, open_again, open_unnamed,
-    unlock_byte, wiped_on_fork,
+    sync_data, unlock_byte, volatile_filesystem, wiped_on_fork,
 };
 
 mod clock;

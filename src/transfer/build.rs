@@ -13,6 +13,7 @@ use crate::dead;
 use crate::error::{GroupError, OpenError, OpenErrorKind};
 use crate::file::NewFile;
 use crate::group::{Group, name_of};
+use crate::layout::durability::{payload_sum, record_sum};
 use crate::layout::geometry::{control, group, segment, slot};
 use crate::layout::header::{FullPolicy, Verified};
 use crate::layout::{
@@ -35,6 +36,8 @@ pub(super) struct Builder {
     end: u64,
     groups: Vec<(GroupId, Vec<Mark>)>,
     messages: u64,
+    /// The id that checksums are made with, if there are any.
+    seal: Option<[u8; 16]>,
     /// The segment being filled, and how far.
     segment: (u64, u64),
 }
@@ -56,8 +59,9 @@ impl Builder {
         })?;
         let builder = Self {
             file,
-            ring: Ring::new(mem, geometry),
+            ring: Ring::new(mem, geometry).durable(verified.durability.is_durable()),
             policy: verified.full_policy,
+            seal: verified.checksums.then_some(verified.queue_id),
             end,
             groups: Vec::new(),
             messages: 0,
@@ -111,6 +115,7 @@ impl Builder {
             flags: header.flags & SlotHeader::DEAD_LETTER,
             ..header
         };
+        header.crc = 0;
         let start = geometry.slot(sequence);
         if length <= geometry.inline_max() {
             self.ring.mem().copy_in(start.plus(slot::PAYLOAD), payload);
@@ -121,6 +126,9 @@ impl Builder {
             self.ring
                 .mem()
                 .copy_in(start.plus(slot::PAYLOAD), pointer.as_bytes());
+        }
+        if let Some(queue_id) = &self.seal {
+            header.crc = record_sum(payload_sum(payload), &header, queue_id, sequence);
         }
         self.ring
             .mem()
@@ -201,6 +209,15 @@ impl Builder {
         }
         let taken = self.end - self.ring.geometry().shape().first_sequence;
         self.set(control::ABORTED, taken.saturating_sub(self.messages));
+        if self.ring.is_durable() {
+            let floors = self.groups.iter().map(|(id, _)| self.ring.floor(*id));
+            let lowest = floors.min().unwrap_or(self.end);
+            let until = (lowest + self.ring.geometry().capacity())
+                .min(self.end + self.ring.ahead_of_tail());
+            self.set(control::UNTIL_DISK, until);
+            self.set(control::UNTIL_LIVE, until);
+            self.set(control::DURABLE, self.end);
+        }
         (self.file, self.messages)
     }
 

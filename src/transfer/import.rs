@@ -190,7 +190,10 @@ impl Import<'_> {
                 source,
             ))
         })?;
+        let (durability, checksums) = options.durability_and_checksums().map_err(fail)?;
         let verified = Verified {
+            durability,
+            checksums,
             geometry,
             full_policy: options.full_policy(),
             timestamps: options.timestamp_source(),

@@ -102,9 +102,9 @@ impl QueueRecord {
             [fields.u64()?, fields.u64()?, fields.u64()?, fields.u64()?];
         let [arena_size, first, end] = [fields.u64()?, fields.u64()?, fields.u64()?];
         let [max_groups, max_participants] = [fields.small()?, fields.small()?];
-        let policy: u32 = fields.small()?;
-        let times: u32 = fields.small()?;
-        let wrong = |what, found: u32| fields.wrong(what, found.into(), "0, 1 or 2");
+        let policy: u16 = fields.small()?;
+        let times: u16 = fields.small()?;
+        let wrong = |what, found: u16| fields.wrong(what, found.into(), "0, 1 or 2");
         let full_policy =
             FullPolicy::from_bits(policy).ok_or_else(|| wrong("the full policy", policy))?;
         let timestamps =

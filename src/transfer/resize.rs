@@ -21,6 +21,7 @@ use crate::participant::{Attachment, Locks, lock_everybody_out};
 use crate::path;
 use crate::queue::Queue;
 use crate::ring::{Observed, Ring};
+use crate::sys;
 use crate::verify::verify;
 
 /// What a resize has done.
@@ -148,6 +149,8 @@ impl Old {
             geometry,
             full_policy: options.full_policy(),
             timestamps: options.timestamp_source(),
+            // The new file begins in this boot, whichever the old one was recovered in.
+            boot_id: sys::boot_id(),
             ..self.verified
         };
         let mode = self.file().and_then(|file| file.metadata().ok());

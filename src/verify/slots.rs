@@ -10,8 +10,10 @@ use super::{Examiner, Finding, Severity, damage};
 use crate::dead::DeadLetter;
 use crate::examine::decode::sequence_at;
 use crate::examine::{Standing, Whole, decode};
+use crate::layout::durability::{payload_sum, record_sum};
 use crate::layout::geometry::{segment, slot};
-use crate::layout::{Offset, OwnedWord, SegmentPointer, SlotHeader, SlotState};
+use crate::layout::header::FILE_HEADER_BYTES;
+use crate::layout::{FileHeader, Offset, OwnedWord, SegmentPointer, SlotHeader, SlotState};
 
 const READ_WRONG: &str = "the message cannot be read; consumers skip it and count it as lost";
 const LED_AWAY: &str =
@@ -268,20 +270,34 @@ impl Found {
                 ..finding
             });
         }
-        if crc != 0 {
+        let id = sealed_with(file);
+        if id.is_none() && crc != 0 {
             let found = format!("{crc:#010x}");
             let finding = self.finding(file, "crc", slot::HEADER + 8, found, "0");
-            let consequence = "none: version 1 has no checksums of messages";
+            let consequence = "none: messages of this queue have no checksums";
             return Some(Finding {
                 consequence,
                 ..finding
             });
         }
-        if self.in_arena() {
+        let finding = if self.in_arena() {
             self.check_pointer(file, length)
         } else {
             self.check_letter(file, self.place(file))
-        }
+        };
+        finding.or_else(|| self.check_sum(file, &id?))
+    }
+
+    /// What nobody keeps may be half overwritten.
+    fn check_sum(&self, file: Whole<'_>, id: &[u8; 16]) -> Option<Finding> {
+        let mut payload = vec![0; self.header.length as usize];
+        file.copy(self.place(file), &mut payload);
+        let sum = record_sum(payload_sum(&payload), &self.header, id, self.sequence);
+        let crc = self.header.crc;
+        (self.kept && sum != crc).then(|| {
+            let (found, expected) = (format!("{crc:#010x}"), format!("{sum:#010x}"));
+            self.finding(file, "crc", slot::HEADER + 8, found, expected)
+        })
     }
 
     fn place(&self, file: Whole<'_>) -> Offset {
@@ -359,4 +375,11 @@ impl Found {
             },
         ))
     }
+}
+
+/// What the checksums of messages are made with, if there are any.
+fn sealed_with(file: Whole<'_>) -> Option<[u8; 16]> {
+    let header: [u8; FILE_HEADER_BYTES] = file.bytes(Offset(0));
+    let header = FileHeader::read_from_bytes(&header).ok()?;
+    (header.checksums == 1).then_some(header.queue_id)
 }

@@ -7,6 +7,7 @@ use crate::layout::geometry::{
     CONTROL_SIZE, HEADER_SIZE, PARTICIPANT_SIZE, SEGMENT_SIZE, control, participant, segment,
 };
 use crate::layout::{EntryState, NAME_MAX, Offset, OwnedWord, OwnerId};
+use crate::ring::{boot_check, boot_of};
 
 const STATISTICS: &str = "statistics are wrong";
 
@@ -61,6 +62,7 @@ fn check_control(examiner: &mut Examiner<'_>) {
             )
         })
     });
+    examiner.stays(boot);
     let fields = [
         (control::TAIL, 8),
         (control::WAITING, 8),
@@ -70,6 +72,10 @@ fn check_control(examiner: &mut Examiner<'_>) {
         (control::SOLE, 8),
         (control::LAST_PROBE, 8),
         (control::ABORTED, 24),
+        (control::SYNCER, 8),
+        (control::STARTED, 56),
+        (control::SYNC_EVENT, 4),
+        (control::EPOCH, 56),
     ]
     .map(|(offset, size)| (offset.0 - HEADER_SIZE, size));
     examiner.unused(
@@ -78,6 +84,23 @@ fn check_control(examiner: &mut Examiner<'_>) {
         &fields,
         CONTROL_SIZE,
     );
+}
+
+fn boot(file: Whole<'_>) -> Option<Finding> {
+    let found = file.word(control::BOOT_CHECK);
+    let halves = [control::BOOT_FIRST, control::BOOT_SECOND].map(|at| file.word(at));
+    let expected = boot_check(file.word(control::EPOCH), &boot_of(halves));
+    (found != 0 && found != expected).then(|| {
+        let (found, expected) = (format!("{found:#x}"), format!("0 or {expected:#x}"));
+        let consequence = "who opens it recovers it: without durability, that drops its messages";
+        damage(
+            "control.boot_check",
+            control::BOOT_CHECK,
+            found,
+            expected,
+            consequence,
+        )
+    })
 }
 
 /// I6: all slots below the tail are taken.

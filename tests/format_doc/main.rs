@@ -20,7 +20,8 @@ use std::mem::offset_of;
 use slipring::layout::geometry::{self, Shape};
 use slipring::layout::header::{self, DeadLetterHeader, FullPolicy, Timestamps, Verified};
 use slipring::layout::{
-    self, FileHeader, Geometry, GroupId, Offset, OwnerId, SegmentPointer, SlotHeader, word,
+    self, Durability, FileHeader, Geometry, GroupId, Offset, OwnerId, SegmentPointer, SlotHeader,
+    word,
 };
 use slipring::{Cause, Message, Queue};
 use zerocopy::IntoBytes;
@@ -354,6 +355,7 @@ fn byte_table(heading: &str, names: &Names) -> Vec<Field> {
             "8 notes of 128 bytes" => 8 * geometry::NOTE_SIZE,
             "u32" => 4,
             "u16" => 2,
+            "u8" => 1,
             "the rest" => field.size,
             bytes => number(bytes.strip_suffix(" bytes").expect("a known type")),
         };
@@ -412,7 +414,7 @@ fn the_file_header_is_as_documented() {
     check_struct!(
         "## File header", FileHeader: magic, version, crc, queue_id, boot_id, created_ns, file_size, capacity,
             slot_size, max_message, arena_size, first_sequence, max_groups, max_participants,
-            full_policy, timestamps
+            full_policy, durability, checksums, timestamps, interval_ms
     );
 }
 
@@ -487,14 +489,19 @@ fn module_is_as_documented(heading: &str, module: &str, end: u64, code: &[(&str,
 fn the_control_block_is_as_documented() {
     let code = module_constants!(
         control: TAIL, WAITING, SPACE_WAITING, SPACE_EVENT, GENERATION, SOLE, LAST_PROBE, ABORTED,
-            BURIED, RETURNED
+            BURIED, RETURNED, SYNCER, STARTED, FINISHED, UNTIL_DISK, UNTIL_LIVE, DURABLE, POISONED, SYNCED_VIEW,
+            SYNC_EVENT, EPOCH, BOOT_FIRST, BOOT_SECOND, BOOT_CHECK, RECOVERED, TORN, MISSING
     );
     let code = code.map(|(name, Offset(at))| (name, at));
     let end = geometry::HEADER_SIZE + geometry::CONTROL_SIZE;
     module_is_as_documented("## Control block", "control", end, &code);
     let lines: BTreeSet<_> = code.iter().map(|(_, at)| at / layout::LINE).collect();
-    // The three counters of sweeps share one.
-    assert_eq!(lines.len(), code.len() - 2, "two fields share a line");
+    // Counters of sweeps share one, and so do what a syncer writes and what a recovery does.
+    assert_eq!(
+        lines.len(),
+        code.len() - 2 - 6 - 6,
+        "two fields share a line"
+    );
 }
 
 #[test]
@@ -550,6 +557,8 @@ fn verified(shape: Shape) -> Verified {
         geometry: Geometry::new(shape).unwrap(),
         full_policy: FullPolicy::Reject,
         timestamps: Timestamps::Precise,
+        durability: Durability::None,
+        checksums: false,
         queue_id: [7; 16],
         boot_id: [8; 16],
         created_ns: 9,
@@ -606,7 +615,13 @@ fn the_policies_have_the_numbers_of_the_page() {
         let doc = documented_states(heading, columns);
         for raw in 0..20_u32 {
             let mut bytes = FileHeader::new(&verified(SHAPE)).as_bytes().to_vec();
-            put(&mut bytes, field, &raw.to_le_bytes());
+            if field == "durability" {
+                let interval = u16::from(raw == 1);
+                put(&mut bytes, "checksums", &[1]);
+                put(&mut bytes, "interval_ms", &interval.to_le_bytes());
+            }
+            let size_of = usize::try_from(self::field("## File header", field).size).unwrap();
+            put(&mut bytes, field, &raw.to_le_bytes()[..size_of]);
             let crc = documented_checksum(&bytes).to_le_bytes();
             put(&mut bytes, "crc", &crc);
             let found = FileHeader::verify(&bytes, size).ok().map(name_of);
@@ -618,6 +633,12 @@ fn the_policies_have_the_numbers_of_the_page() {
     check("### Full policy", "full_policy", &policy);
     let timestamps = |v: Verified| v.timestamps.to_string();
     check("### Timestamps", "timestamps", &timestamps);
+    // Of an interval the page has the name, the code how long it is.
+    let durability = |v: Verified| {
+        let name = v.durability.to_string();
+        name.split(':').next().unwrap().to_owned()
+    };
+    check("### Durability", "durability", &durability);
 }
 
 #[test]
@@ -668,7 +689,7 @@ fn word_at(bytes: &[u8], offset: u64) -> u64 {
 }
 
 /// The values of the words of a new file, by the page: offset, size, expected.
-fn new_file_words(names: &Names, default_group: bool) -> Vec<(u64, u64)> {
+fn new_file_words(names: &Names, default_group: bool, durable: bool) -> Vec<(u64, u64)> {
     let rows = table("## A new file", "| word | value |");
     let mut found = Vec::new();
     for row in rows {
@@ -678,7 +699,12 @@ fn new_file_words(names: &Names, default_group: bool) -> Vec<(u64, u64)> {
             "group" => names["groups"] + field("## Group entry", name).offset,
             _ => panic!("{part} is no part of a new file"),
         };
-        if default_group || quoted(row[0]) == "control.tail" {
+        let wanted = match name {
+            "tail" => true,
+            "until_disk" | "until_live" | "durable" => durable,
+            _ => default_group,
+        };
+        if wanted {
             found.push((offset, evaluate(row[1], names)));
         }
     }
@@ -687,7 +713,7 @@ fn new_file_words(names: &Names, default_group: bool) -> Vec<(u64, u64)> {
 
 #[test]
 fn a_new_file_holds_what_the_page_says_and_nothing_else() {
-    for default_group in [true, false] {
+    for (default_group, durable) in [(true, false), (false, false), (true, true)] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("queue");
         let options = Queue::options()
@@ -696,6 +722,11 @@ fn a_new_file_holds_what_the_page_says_and_nothing_else() {
             .max_participants(2)
             .max_groups(2)
             .first_sequence(20)
+            .durability(if durable {
+                Durability::Sync
+            } else {
+                Durability::None
+            })
             .default_group(default_group);
         let queue = options.create(&path).unwrap();
         let mut bytes = std::fs::read(&path).unwrap();
@@ -718,7 +749,7 @@ fn a_new_file_holds_what_the_page_says_and_nothing_else() {
             assert_eq!(found, b"default");
             erase(name, 7);
         }
-        for (offset, expected) in new_file_words(&names, default_group) {
+        for (offset, expected) in new_file_words(&names, default_group, durable) {
             assert_eq!(word_at(&bytes, offset), expected, "offset {offset}");
             bytes[offset as usize..][..8].fill(0);
         }

@@ -19,7 +19,22 @@ const FILES: [&str; 11] = [
     "reservation",
 ];
 
-const NOT_IN_THE_MACHINE: [(&str, &str); 15] = [
+/// The machine has no disk that loses power.
+const DURABLE: &str = "power losses, tests/power_loss and tests/durability.rs";
+
+const NOT_IN_THE_MACHINE: [(&str, &str); 24] = [
+    ("Delivery::ack_durable", DURABLE),
+    (
+        "Inspector::durability",
+        "does not change, tests/durability.rs",
+    ),
+    ("Options::checksums", DURABLE),
+    ("Options::durability", DURABLE),
+    ("Options::verify", DURABLE),
+    ("Producer::flush", DURABLE),
+    ("Producer::publish_durable", DURABLE),
+    ("Queue::durability", "does not change, tests/durability.rs"),
+    ("Queue::recovery", DURABLE),
     (
         "Delivery::value",
         "a way to read the payload, tests/behaviour.rs",

@@ -2,13 +2,13 @@
 
 use clap::ValueEnum;
 use serde::Serialize;
-use slipring::{FullPolicy, Inspector, Options, Queue, Timestamps};
+use slipring::{Durability, FullPolicy, Inspector, Options, Queue, Timestamps};
 
 use super::{QueueArg, not_created};
 use crate::exit::Code;
 use crate::output::Output;
 use crate::record::hex;
-use crate::units::{parse_mode, parse_size};
+use crate::units::{parse_durability, parse_mode, parse_size};
 
 /// Create a queue
 ///
@@ -41,6 +41,9 @@ pub struct Args {
     /// Where the time of a message comes from [default: coarse]
     #[arg(long, value_name = "SOURCE")]
     timestamps: Option<Clock>,
+    /// What survives a reboot or a power loss: none, interval:TIME (synced so often), sync (at every publish) [default: none]
+    #[arg(long, value_name = "MODE", value_parser = parse_durability)]
+    durability: Option<Durability>,
     /// Make no group `default`: without any group, nothing is kept for anybody
     #[arg(long)]
     no_default_group: bool,
@@ -151,6 +154,9 @@ fn options(args: &Args) -> Options {
             Clock::Coarse => Timestamps::Coarse,
             Clock::Precise => Timestamps::Precise,
         });
+    }
+    if let Some(durability) = args.durability {
+        options = options.durability(durability);
     }
     if let Some(mode) = args.mode {
         options = options.file_mode(mode);

@@ -97,6 +97,10 @@ struct View<'a> {
     created_ns: u64,
     when_full: &'static str,
     timestamps: &'static str,
+    durability: String,
+    durable_until: u64,
+    sync_error: Option<i32>,
+    recovery: Option<RecoveryView>,
     geometry: GeometryView,
     tail: u64,
     published: u64,
@@ -122,6 +126,14 @@ struct GeometryView {
     max_participants: u32,
     first_sequence: u64,
     file_size: u64,
+}
+
+#[derive(Serialize)]
+struct RecoveryView {
+    epoch: u64,
+    records: u64,
+    torn: u64,
+    missing: u64,
 }
 
 #[derive(Serialize)]
@@ -191,6 +203,15 @@ impl<'a> View<'a> {
             created_ns: inspector.created_ns(),
             when_full: policy_name(inspector.full_policy()),
             timestamps: timestamps_name(inspector.timestamps()),
+            durability: inspector.durability().to_string(),
+            durable_until: stats.durable_until,
+            sync_error: stats.sync_error,
+            recovery: stats.recovery.map(|recovered| RecoveryView {
+                epoch: recovered.epoch,
+                records: recovered.records,
+                torn: recovered.torn,
+                missing: recovered.missing,
+            }),
             geometry: GeometryView {
                 capacity: shape.capacity,
                 slot_size: shape.slot_size,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use slipring::{GroupStats, Inspector, ParticipantStats, Stats};
+use slipring::{Durability, GroupStats, Inspector, ParticipantStats, Stats};
 
 use super::obstacle::{obstacles, stuck_publishers};
 use super::{policy_name, timestamps_name};
@@ -42,6 +42,7 @@ pub fn page(name: &str, inspector: &Inspector, stats: &Stats, rate: Option<f64>)
             "timestamps",
             timestamps_name(inspector.timestamps()).to_owned(),
         ),
+        ("durability", durability(inspector, stats)),
         (
             "published",
             format!("{}{per_second}", units::count(stats.published)),
@@ -72,6 +73,25 @@ pub fn page(name: &str, inspector: &Inspector, stats: &Stats, rate: Option<f64>)
         shape.max_participants,
         indented(&participant_table(inspector, stats))
     )
+}
+
+/// What survives a reboot, what has survived the last one, and whether more can.
+fn durability(inspector: &Inspector, stats: &Stats) -> String {
+    let mut text = inspector.durability().to_string();
+    if inspector.durability() != Durability::None {
+        text.push_str(&format!(", on the disk up to {}", stats.durable_until));
+    }
+    if let Some(errno) = stats.sync_error {
+        let error = std::io::Error::from_raw_os_error(errno);
+        text.push_str(&format!(", STOPPED: syncing failed ({error})"));
+    }
+    if let Some(recovered) = stats.recovery {
+        text.push_str(&format!(
+            ", recovery {}: {} messages, {} torn, {} missing",
+            recovered.epoch, recovered.records, recovered.torn, recovered.missing
+        ));
+    }
+    text
 }
 
 /// What has been repaired after deaths.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde::Serialize;
-use slipring::{FullPolicy, Message, Producer, PublishError, Queue};
+use slipring::{Durability, FullPolicy, Message, Producer, PublishError, Queue};
 
 use super::{QueueArg, not_created, participant};
 use crate::exit::Code;
@@ -54,6 +54,9 @@ pub struct Args {
     /// Wait so long at most for room: 500ms, 2s, 1m
     #[arg(short, long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
+    /// Return only when all of it is on the disk; the queue must be made with --durability
+    #[arg(long)]
+    durable: bool,
     /// Create the queue, with default options, if there is none
     #[arg(short, long)]
     create: bool,
@@ -113,6 +116,9 @@ fn publish_all(
     output: &mut Output,
 ) -> anyhow::Result<()> {
     let mut producer = queue.producer()?;
+    if args.durable && queue.durability() == Durability::None {
+        return Err(PublishError::NotDurable.into());
+    }
     let mut source = Source::choose(args, queue)?;
     let started = Instant::now();
     let mut payload = Vec::new();
@@ -138,6 +144,9 @@ fn publish_all(
         if args.verbose {
             output.line(sequence)?;
         }
+    }
+    if args.durable {
+        producer.flush()?;
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ mod check;
 mod consume;
 mod dead;
 mod demo;
+mod durable;
 mod exit_codes;
 mod generated;
 mod holds;

@@ -76,10 +76,24 @@ pub fn segmented(max_groups: u32, segments: u64, terms: Terms) -> Arc<Model> {
     shaped(shape, terms)
 }
 
+/// A queue of this shape whose producers stop where the disk says, a lap after its start.
+pub fn durable(shape: Shape) -> Arc<Model> {
+    made(shape, Terms::default(), true)
+}
+
 /// A queue of this shape, with one group.
 pub fn shaped(shape: Shape, terms: Terms) -> Arc<Model> {
+    made(shape, terms, false)
+}
+
+fn made(shape: Shape, terms: Terms, durable: bool) -> Arc<Model> {
     let geometry = Geometry::new(shape).unwrap();
-    let ring = Ring::new(Mem::model(&geometry), geometry);
+    let ring = Ring::new(Mem::model(&geometry), geometry).durable(durable);
+    let until = shape.first_sequence + shape.capacity;
+    for offset in [control::UNTIL_DISK, control::UNTIL_LIVE] {
+        let until = if durable { until } else { 0 };
+        ring.mem().word(offset).store(until, Ordering::Relaxed);
+    }
     ring.mem()
         .word(control::TAIL)
         .store(shape.first_sequence, Ordering::Relaxed);
