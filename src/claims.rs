@@ -14,6 +14,7 @@ pub struct Iter<'c> {
 impl<'c> Iterator for Iter<'c> {
     type Item = Result<Delivery<'c>, ClaimError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         match self.consumer.recv() {
             Err(ClaimError::GroupClosed) => None,
@@ -44,6 +45,7 @@ impl<'c> Claims<'c> {
 impl<'c> Iterator for Claims<'c> {
     type Item = Result<Delivery<'c>, ClaimError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         while let Some(handed) = self.pop() {
             match self.consumer.open(handed) {
@@ -58,6 +60,9 @@ impl<'c> Iterator for Claims<'c> {
         // Bound: as many as were asked for.
         while let Some(left) = self.more.checked_sub(1) {
             self.more = left;
+            if let Some(received) = self.consumer.receive_at_hand() {
+                return Some(received);
+            }
             match self.consumer.next(true, Effort::Once) {
                 Ok(Some(handed)) => {
                     if let Some(delivered) = self.consumer.deliver(handed) {

@@ -11,7 +11,7 @@ use crate::dead::DeadQueue;
 use crate::delivery::Delivery;
 use crate::error::{AckError, ClaimError};
 use crate::layout::geometry::group;
-use crate::layout::{EntryState, GroupId, OwnerId};
+use crate::layout::{GroupId, OwnerId};
 use crate::participant::{Attachment, Futex, VAIN_PER_PROBE};
 use crate::ring::{Channel, Claimer, Cursor, Damage, Effort, Handed, Ring, Settle, Terms};
 use crate::sync::Ordering;
@@ -41,7 +41,7 @@ pub struct Consumer {
     /// Padded: consumers of several threads may lie side by side.
     pub(crate) mode: CachePadded<RefCell<Mode>>,
     /// Deliveries whose guard exists.
-    outstanding: Cell<u64>,
+    pub(crate) outstanding: Cell<u64>,
     counts: Cell<Counts>,
     /// Looks for a message in vain, by calls that do not wait.
     vain: Cell<u32>,
@@ -62,7 +62,7 @@ pub(crate) enum Mode {
 pub(crate) struct Counts {
     pub(crate) delivered: u64,
     pub(crate) redelivered: u64,
-    acked: u64,
+    pub(crate) acked: u64,
 }
 
 /// Deliveries between two updates of the shared counters.
@@ -115,8 +115,12 @@ impl Consumer {
     /// # Errors
     /// [`ClaimError::GroupClosed`] when the group is deleted; `Corrupt` if the file is damaged: if only this message is, it
     /// is told once, skipped and counted as lost; `Forked`.
+    #[inline(always)]
     pub fn recv(&self) -> Result<Delivery<'_>, ClaimError> {
-        self.recv_until(Deadline::NEVER)
+        match self.receive_at_hand() {
+            Some(received) => received,
+            None => self.recv_until(Deadline::NEVER),
+        }
     }
 
     /// The next message, if there is one now.
@@ -133,7 +137,16 @@ impl Consumer {
     /// assert_eq!(&*consumer.try_recv()?, b"now");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[inline(always)]
     pub fn try_recv(&self) -> Result<Delivery<'_>, ClaimError> {
+        match self.receive_at_hand() {
+            Some(received) => received,
+            None => self.try_recv_any(),
+        }
+    }
+
+    #[inline(never)]
+    fn try_recv_any(&self) -> Result<Delivery<'_>, ClaimError> {
         // Bound: a lap; each turn buries a message, or loses one to somebody else.
         for _ in 0..self.ring().geometry().capacity() {
             let Some(handed) = self.next(true, Effort::Once)? else {
@@ -184,6 +197,7 @@ impl Consumer {
         self.recv_until(Deadline::after(timeout))
     }
 
+    #[inline(never)]
     fn recv_until(&self, deadline: Deadline) -> Result<Delivery<'_>, ClaimError> {
         let mut turns = 0;
         // Bound: the deadline; each turn buries a message, or loses one to somebody else. A lap of them takes time.
@@ -308,20 +322,21 @@ impl Consumer {
         Iter { consumer: self }
     }
 
+    #[inline(always)]
     pub(crate) fn ring(&self) -> &Ring {
         self.attachment.ring()
     }
 
     /// Claims the next message: opened, or, of a shared group and for a batch, only claimed.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn next(&self, open: bool, effort: Effort) -> Result<Option<Handed>, ClaimError> {
         if self.attachment.is_forked() {
             return Err(ClaimError::Forked);
         }
-        let ring = self.ring();
-        if ring.group_state(self.group).entry_state() != Some(EntryState::Live) {
+        if !self.is_group_live() {
             return Err(ClaimError::GroupClosed);
         }
+        let ring = self.ring();
         let damage = |damage: Damage| ClaimError::Corrupt(damage.into());
         let mode = &mut *self.mode.borrow_mut();
         let handed = match mode {
@@ -394,7 +409,8 @@ impl Consumer {
         }
     }
 
-    /// A claim of a batch turned out not to be ours any more.
+    /// A claim has ended, or turned out not to be ours any more.
+    #[inline]
     pub(crate) fn lose(&self) {
         self.outstanding
             .set(self.outstanding.get().saturating_sub(1));
@@ -406,17 +422,16 @@ impl Consumer {
             let _stale = self.end(&handed, Some(Settle::Release));
             return;
         }
-        self.outstanding
-            .set(self.outstanding.get().saturating_sub(1));
+        self.lose();
         self.ring()
             .unclaim(self.group, self.attachment.me(), handed.claim);
         self.ring().wake_consumer(self.group, &Futex);
     }
 
     /// Ends a guard: settles it so, or, for `None`, leaves it to a later cumulative ack.
+    #[inline(never)]
     pub(crate) fn end(&self, handed: &Handed, how: Option<Settle>) -> Result<(), AckError> {
-        self.outstanding
-            .set(self.outstanding.get().saturating_sub(1));
+        self.lose();
         if self.attachment.is_forked() {
             return Err(AckError::Forked);
         }
@@ -462,14 +477,12 @@ impl Consumer {
             Mode::Active(cursor) => ring.cursor_end_all(cursor, handed),
             Mode::Shared(_) | Mode::StandBy => return Err(AckError::NotExclusive),
         };
-        self.outstanding
-            .set(self.outstanding.get().saturating_sub(1));
+        self.lose();
         self.after_settling(sequence, false);
         self.bump(|counts| counts.acked += acked.unwrap_or(0));
         acked.map(drop).ok_or(AckError::Stale { sequence })
     }
 
-    #[inline]
     fn after_settling(&self, sequence: u64, given_back: bool) {
         let ring = self.ring();
         if given_back {
@@ -479,6 +492,7 @@ impl Consumer {
         ring.wake_producer_after(self.group, sequence, &Futex);
     }
 
+    #[inline(always)]
     pub(crate) fn bump(&self, change: impl FnOnce(&mut Counts)) {
         let mut counts = self.counts.get();
         change(&mut counts);
@@ -488,6 +502,7 @@ impl Consumer {
         }
     }
 
+    #[inline(never)]
     fn count(&self) {
         let Counts {
             delivered,

@@ -161,9 +161,10 @@ impl<'c> Delivery<'c> {
     ///
     /// # Errors
     /// [`AckError::Stale`] if the claim was no longer this consumer's: the message may be handled again. `Forked`.
-    #[inline]
+    #[inline(always)]
     pub fn ack(mut self) -> Result<(), AckError> {
-        self.end(Some(Settle::Ack))
+        self.settled = true;
+        self.consumer.ack(self.handed)
     }
 
     /// The same, and returns when the disk has it: the message does not come again after a power loss either.

@@ -66,6 +66,7 @@ compile_error!(
 );
 
 #[cfg(not(slipring_loom))]
+mod at_hand;
 mod claims;
 #[cfg(not(slipring_loom))]
 mod consumer;

@@ -53,6 +53,8 @@ pub struct Geometry {
     participants: u64,
     groups: u64,
     claims: u64,
+    /// Bytes of one group's claim words.
+    claims_size: u64,
     leases: u64,
     reservations: u64,
     segments: u64,
@@ -210,6 +212,7 @@ impl Geometry {
             participants,
             groups,
             claims,
+            claims_size: Self::words_stride(shape.capacity),
             leases,
             reservations,
             segments,
@@ -277,11 +280,7 @@ impl Geometry {
     #[inline]
     #[must_use]
     pub const fn claim(&self, group: GroupId, sequence: u64) -> Offset {
-        Offset(
-            self.claims
-                + self.entry(group) * Self::words_stride(self.shape.capacity)
-                + self.index(sequence) * 8,
-        )
+        Offset(self.claims + self.entry(group) * self.claims_size + self.index(sequence) * 8)
     }
 
     /// The lease word of a group for a sequence.

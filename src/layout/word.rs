@@ -178,6 +178,14 @@ impl OwnedWord {
     pub const fn laps_ahead_of(self, lap: u64) -> i64 {
         wrapped_distance(self.tag(), lap, LAP_BITS)
     }
+
+    /// Whether it is a slot word of that lap and state, whoever holds it.
+    #[inline]
+    #[must_use]
+    pub const fn is_slot(self, lap: u64, state: SlotState) -> bool {
+        let owner = mask(OWNER_BITS) << STATE_BITS;
+        self.0 & !owner == Self::slot(lap, OwnerId(0), state).0
+    }
 }
 
 /// State of one group's claim on one slot, for the lap in its word. An older lap means *not yet claimed*.
@@ -269,6 +277,14 @@ impl ClaimWord {
     #[must_use]
     pub const fn laps_ahead_of(self, lap: u64) -> i64 {
         wrapped_distance(self.0 >> CLAIM_LAP_SHIFT, lap, CLAIM_LAP_BITS)
+    }
+
+    /// Whether it is of that lap and state, whoever holds it and however often.
+    #[inline]
+    #[must_use]
+    pub const fn is(self, lap: u64, state: ClaimState) -> bool {
+        let others = mask(OWNER_BITS + ATTEMPT_BITS) << STATE_BITS;
+        self.0 & !others == Self::new(lap, 0, OwnerId(0), state).0
     }
 
     /// The state in which this word stands for `lap`: an older lap is [`ClaimState::Never`].

@@ -17,6 +17,8 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 pub struct Mem {
     base: NonNull<u8>,
     length: u64,
+    /// Whole words in it.
+    words: u64,
     _backing: Backing,
 }
 
@@ -49,6 +51,7 @@ impl Mem {
         Ok(Self {
             base: heap.base(),
             length,
+            words: length / 8,
             _backing: Backing::Heap(heap),
         })
     }
@@ -62,6 +65,7 @@ impl Mem {
         Ok(Self {
             base: mapped.base()?,
             length,
+            words: length / 8,
             _backing: Backing::Mapped(mapped),
         })
     }
@@ -75,33 +79,50 @@ impl Mem {
         Ok(Self {
             base: mapped.base()?,
             length,
+            words: length / 8,
             _backing: Backing::Mapped(mapped),
         })
     }
 
     #[inline]
-    fn at(&self, offset: Offset, length: u64, alignment: u64) -> NonNull<u8> {
+    fn at(&self, offset: Offset, length: u64) -> NonNull<u8> {
         let fits = offset
             .0
             .checked_add(length)
             .is_some_and(|end| end <= self.length);
-        if !fits || !offset.0.is_multiple_of(alignment) {
+        if !fits {
             wild_offset(offset, length, self.length);
         }
+        self.checked(offset)
+    }
+
+    /// The aligned eight bytes at `offset`.
+    #[inline]
+    fn word_at(&self, offset: Offset) -> NonNull<u8> {
+        // One comparison for both: rotated, an offset that is not a multiple of eight is beyond any number of words.
+        if offset.0.rotate_right(3) >= self.words {
+            wild_offset(offset, 8, self.length);
+        }
+        self.checked(offset)
+    }
+
+    /// The byte at an offset that is known to be in bounds.
+    #[inline]
+    fn checked(&self, offset: Offset) -> NonNull<u8> {
         #[expect(
             clippy::cast_possible_truncation,
             reason = "below `length`, which fits the address space"
         )]
         let bytes = offset.0 as usize;
-        // SAFETY: just checked to lie within the `length` bytes of the backing.
+        // SAFETY: both callers have just checked that it lies within the `length` bytes of the backing.
         unsafe { self.base.add(bytes) }
     }
 
     /// The atomic word at `offset`.
     #[inline]
     pub fn word(&self, offset: Offset) -> Word<'_> {
-        let pointer = self.at(offset, 8, 8).cast::<AtomicU64>();
-        // SAFETY: in bounds and aligned (`at`); a word's bytes are only ever accessed as this atomic (format); lives as
+        let pointer = self.word_at(offset).cast::<AtomicU64>();
+        // SAFETY: in bounds and aligned (`word_at`); a word's bytes are only ever accessed as this atomic (format); lives as
         // long as `self`.
         let word = unsafe { pointer.as_ref() };
         Word { word }
@@ -110,8 +131,8 @@ impl Mem {
     /// The futex word at `offset`.
     #[inline]
     pub fn event(&self, offset: Offset) -> Event<'_> {
-        let pointer = self.at(offset, 4, 4).cast::<AtomicU32>();
-        // SAFETY: in bounds and aligned (`at`); an event's bytes are only ever accessed as this atomic (format); lives
+        let pointer = self.word_at(offset).cast::<AtomicU32>();
+        // SAFETY: in bounds and aligned (`word_at`); an event's bytes are only ever accessed as this atomic (format); lives
         // as long as `self`.
         Event(unsafe { pointer.as_ref() })
     }
@@ -122,7 +143,7 @@ impl Mem {
         if !fault::touches() {
             return;
         }
-        let target = self.at(offset, bytes.len() as u64, 1);
+        let target = self.at(offset, bytes.len() as u64);
         if bytes.len() <= SHORT && target.cast::<AtomicU64>().is_aligned() {
             copy_short(bytes, target);
             return;
@@ -139,7 +160,7 @@ impl Mem {
             bytes.fill(0);
             return;
         }
-        let source = self.at(offset, bytes.len() as u64, 1);
+        let source = self.at(offset, bytes.len() as u64);
         // SAFETY: in bounds (`at`); by I2 or I3 nobody writes these bytes now.
         unsafe { source.copy_to_nonoverlapping(NonNull::from(&mut *bytes).cast(), bytes.len()) };
     }
@@ -150,7 +171,7 @@ impl Mem {
             bytes.fill(0);
             return;
         }
-        let mut at = self.at(offset, bytes.len() as u64, 1).as_ptr().cast_const();
+        let mut at = self.at(offset, bytes.len() as u64).as_ptr().cast_const();
         let head = at.align_offset(8).min(bytes.len());
         let (first, rest) = bytes.split_at_mut(head);
         let (words, last) = rest.as_chunks_mut::<8>();
@@ -177,28 +198,32 @@ impl Mem {
     /// Asks for the cache line at `offset`, to be read soon. A hint: does nothing where there is no such instruction.
     #[inline]
     pub fn prefetch(&self, offset: Offset) {
-        let line = self.at(offset, 1, 1);
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: prefetching reads nothing architecturally; the address is in bounds besides.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast_const().cast()) };
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "below `length`, which fits the address space"
+            )]
+            let line = self.base.as_ptr().wrapping_add(offset.0 as usize);
+            // SAFETY: prefetching reads nothing architecturally, wherever that is.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast_const().cast()) };
         }
         #[cfg(not(target_arch = "x86_64"))]
-        let _no_such_instruction = line;
+        let _no_such_instruction = offset;
     }
 
     /// The bytes at `offset`, in place. The caller has them pinned (I3) for as long as it keeps the slice.
     #[inline]
     pub fn view(&self, offset: Offset, length: u32) -> &[u8] {
-        let start = self.at(offset, length.into(), 1);
+        let start = self.at(offset, length.into());
         // SAFETY: in bounds (`at`); by I3 a published payload does not change while a claim on it is held.
         unsafe { NonNull::slice_from_raw_parts(start, length as usize).as_ref() }
     }
 
     /// The bytes at `offset`, to fill in place. The caller holds them (I2) for as long as it keeps the loan.
     pub fn loan(&self, offset: Offset, length: u32) -> Loan<'_> {
-        let start = self.at(offset, length.into(), 1);
+        let start = self.at(offset, length.into());
         Loan {
             bytes: NonNull::slice_from_raw_parts(start, length as usize),
             _mem: PhantomData,

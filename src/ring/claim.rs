@@ -86,8 +86,40 @@ impl Ring {
     ///
     /// # Errors
     /// The file holds what no code writes.
-    #[inline]
+    #[inline(always)]
     pub fn claim(
+        &self,
+        c: &mut Claimer,
+        open: bool,
+        effort: Effort,
+    ) -> Result<Option<Claim>, Damage> {
+        match self.claim_at_hand(c, open) {
+            Some(claim) => Ok(Some(claim)),
+            None => self.claim_any(c, open, effort),
+        }
+    }
+
+    /// The message at our position, never claimed before, where nothing comes before it.
+    #[inline(always)]
+    pub fn claim_at_hand(&self, c: &mut Claimer, open: bool) -> Option<Claim> {
+        let sequence = c.position;
+        // ORDERING: Relaxed; who searches reads it again.
+        let hint = ReadyHint(
+            self.group_word(c.group, group::READY)
+                .load(Ordering::Relaxed),
+        );
+        if hint.is_some() || !c.holes.is_empty() || !self.is_published(sequence) {
+            return None;
+        }
+        self.expect_more(&mut c.streak, sequence);
+        let claim = self.take_first(c, sequence, open)?;
+        c.position = sequence + 1;
+        self.count_for_hints(c);
+        Some(claim)
+    }
+
+    #[inline(never)]
+    fn claim_any(
         &self,
         c: &mut Claimer,
         open: bool,
@@ -98,16 +130,21 @@ impl Ring {
             Some(claim) => Some(claim),
             None => match self.claim_hole(c, open) {
                 Some(claim) => Some(claim),
-                None => self.claim_next(c, open)?,
+                None => self.walk(c, open)?,
             },
         };
         if claim.is_some() {
-            c.since_hint += 1;
-            if c.since_hint >= self.hint_every {
-                self.raise_hints(c);
-            }
+            self.count_for_hints(c);
         }
         Ok(claim)
+    }
+
+    #[inline(always)]
+    fn count_for_hints(&self, c: &mut Claimer) {
+        c.since_hint += 1;
+        if c.since_hint >= self.hint_every {
+            self.raise_hints(c);
+        }
     }
 
     #[inline(never)]
@@ -125,7 +162,6 @@ impl Ring {
             .raise(head, Ordering::Relaxed);
     }
 
-    #[inline]
     fn claim_given_back(&self, c: &Claimer, open: bool) -> Result<Option<Claim>, Damage> {
         let word = self.group_word(c.group, group::READY);
         // ORDERING: Acquire; pairs with note_ready's Release; the word it points to says Ready; model nack_against_search.
@@ -192,7 +228,6 @@ impl Ring {
         Ok(None)
     }
 
-    #[inline]
     fn claim_hole(&self, c: &mut Claimer, open: bool) -> Option<Claim> {
         let mut at = 0;
         // Bound: the list; each turn goes on or shortens it.
@@ -213,21 +248,7 @@ impl Ring {
         None
     }
 
-    #[inline]
-    fn claim_next(&self, c: &mut Claimer, open: bool) -> Result<Option<Claim>, Damage> {
-        let sequence = c.position;
-        if c.holes.is_empty() && self.load_slot(sequence).1 == SlotView::Published {
-            self.expect_more(&mut c.streak, sequence);
-            c.position += 1;
-            if let Some(claim) = self.take(c, sequence, open) {
-                return Ok(Some(claim));
-            }
-        }
-        self.walk(c, open)
-    }
-
     /// Over slots that others have claimed, or that are being written, to the next message.
-    #[inline(never)]
     fn walk(&self, c: &mut Claimer, open: bool) -> Result<Option<Claim>, Damage> {
         let mut jumps = 0;
         // Bound: `turns`; each returns, jumps or raises the position, which cannot get past the tail.
@@ -294,8 +315,32 @@ impl Ring {
             || (look && self.newest_taken(sequence).is_some())
     }
 
+    /// As [`Self::take`], of a message that nobody has claimed in its lap.
+    #[inline(always)]
+    fn take_first(&self, c: &Claimer, sequence: u64, open: bool) -> Option<Claim> {
+        let lap = self.geo.lap(sequence);
+        let word = self.claim_word(c.group, sequence);
+        // ORDERING: Relaxed; the CAS below says whether it still stands.
+        let found = ClaimWord(word.load(Ordering::Relaxed));
+        if !found.is(lap - 1, ClaimState::Done) && found.state() != Some(ClaimState::Never) {
+            return None;
+        }
+        let (attempt, state) = if open {
+            (1, ClaimState::Opened)
+        } else {
+            (0, ClaimState::Claimed)
+        };
+        let mine = ClaimWord::new(lap, attempt, c.owner, state);
+        // ORDERING: Relaxed; nobody has had the message before us.
+        word.replace(found.0, mine.0, Ordering::Relaxed)
+            .then_some(Claim {
+                sequence,
+                attempt,
+                again: false,
+            })
+    }
+
     /// One CAS both takes the message and signs for it (I4).
-    #[inline]
     fn take(&self, c: &Claimer, sequence: u64, open: bool) -> Option<Claim> {
         let lap = self.geo.lap(sequence);
         let word = self.claim_word(c.group, sequence);
@@ -327,7 +372,7 @@ impl Ring {
     }
 
     /// Hands over a message of a batch: from here on the attempt counts. `None`: somebody took us for dead.
-    #[inline]
+    #[inline(always)]
     pub fn open(&self, c: &Claimer, claim: Claim) -> Option<Claim> {
         let lap = self.geo.lap(claim.sequence);
         let attempt = claim.attempt.saturating_add(1);

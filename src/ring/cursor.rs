@@ -4,8 +4,7 @@
 //! attempts in the claim words, so that a message that kills its consumer is counted. Beside that, claim words only hold
 //! what was given back, and acks that came before those of older messages.
 
-use std::collections::VecDeque;
-
+use super::held::Held;
 use super::{Claim, Damage, Ring, Settle, SlotView};
 use crate::layout::geometry::group;
 use crate::layout::{ClaimState, ClaimWord, EntryState, GroupId, OwnedWord, OwnerId};
@@ -26,8 +25,8 @@ pub struct Cursor {
     opened: u64,
     /// Below this, a claim word may say something of a sequence.
     noted_until: u64,
-    /// Sequences whose guard exists, ascending: their bytes are being looked at (I3).
-    held: VecDeque<u64>,
+    /// Sequences whose guard exists: their bytes are being looked at (I3).
+    held: Held,
     /// Parked messages passed over. Somebody may decide on them.
     parked: Vec<u64>,
     /// Raised when order restarts from a message given back; guards of before are then stale.
@@ -89,7 +88,7 @@ impl Ring {
             opened: settled,
             // What the one before gave back or acked early is noted too, as far as a lap.
             noted_until: settled + self.geo.capacity(),
-            held: VecDeque::new(),
+            held: Held::default(),
             parked: Vec::new(),
             epoch: 0,
             streak: 0,
@@ -119,28 +118,27 @@ impl Ring {
     ///
     /// # Errors
     /// The file holds what no code writes.
-    #[inline]
+    #[inline(always)]
     pub fn cursor_next(&self, c: &mut Cursor) -> Result<Option<Handed>, Damage> {
-        let sequence = c.position;
-        if sequence >= c.noted_until && c.parked.is_empty() {
-            match self.load_slot(sequence).1 {
-                SlotView::Published => {
-                    self.expect_more(&mut c.streak, sequence);
-                    c.position = sequence + 1;
-                    return Ok(Some(self.hand(c, sequence, 0)));
-                }
-                SlotView::Empty | SlotView::Earlier(_) => {
-                    c.streak = 0;
-                    self.expect_message(sequence);
-                    return Ok(None);
-                }
-                _ => {}
-            }
+        match self.cursor_at_hand(c) {
+            Some(handed) => Ok(Some(handed)),
+            None => self.cursor_search(c),
         }
-        self.cursor_search(c)
     }
 
-    /// Where something was aborted, given back, parked or acked early.
+    /// The next message, if it is there and nothing is known of it.
+    #[inline(always)]
+    pub fn cursor_at_hand(&self, c: &mut Cursor) -> Option<Handed> {
+        let sequence = c.position;
+        if sequence < c.noted_until || !c.parked.is_empty() || !self.is_published(sequence) {
+            return None;
+        }
+        self.expect_more(&mut c.streak, sequence);
+        c.position = sequence + 1;
+        Some(self.hand(c, sequence, 0))
+    }
+
+    /// Where there is nothing, or something was aborted, given back, parked or acked early.
     #[inline(never)]
     fn cursor_search(&self, c: &mut Cursor) -> Result<Option<Handed>, Damage> {
         if !c.parked.is_empty() {
@@ -216,7 +214,7 @@ impl Ring {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn hand(&self, c: &mut Cursor, sequence: u64, attempts: u8) -> Handed {
         if sequence >= c.opened {
             c.opened = sequence + 1;
@@ -224,12 +222,7 @@ impl Ring {
             self.group_word(c.group, group::OPENED)
                 .store(c.opened, Ordering::Relaxed);
         }
-        if c.held.back().is_none_or(|&last| last <= sequence) {
-            c.held.push_back(sequence);
-        } else {
-            let at = c.held.partition_point(|&held| held <= sequence);
-            c.held.insert(at, sequence);
-        }
+        c.held.insert(sequence);
         Handed {
             claim: Claim {
                 again: false,
@@ -257,8 +250,32 @@ impl Ring {
 
     /// Ends a guard, settling it so; `None`: leaves it to a later cumulative ack. False: it was stale. Its bytes may be
     /// overwritten once they are settled.
-    #[inline]
+    #[inline(always)]
     pub fn cursor_end(&self, c: &mut Cursor, handed: Handed, how: Option<Settle>) -> bool {
+        let acked =
+            matches!(how, Some(Settle::Ack)) && self.cursor_ack_at_hand(c, handed.claim.sequence);
+        acked || self.cursor_end_any(c, handed, how)
+    }
+
+    /// Acks the only message handed over and not settled, with nothing known of it or those behind it. False: it is not.
+    #[inline(always)]
+    #[must_use = "nothing has been done"]
+    pub fn cursor_ack_at_hand(&self, c: &mut Cursor, sequence: u64) -> bool {
+        let next = sequence + 1;
+        let only = sequence == c.settled
+            && next == c.position
+            && sequence >= c.noted_until
+            && c.restarts.is_empty()
+            && c.held.remove_only(sequence);
+        if only {
+            (c.settled, c.floor) = (next, next);
+            self.store_before_looking(self.group_word(c.group, group::FLOOR), next);
+        }
+        only
+    }
+
+    #[inline(never)]
+    fn cursor_end_any(&self, c: &mut Cursor, handed: Handed, how: Option<Settle>) -> bool {
         let valid = self.cursor_valid(c, handed);
         self.unhold(c, handed);
         let Claim {
@@ -327,17 +344,8 @@ impl Ring {
         !settled && !self.is_aborted(sequence)
     }
 
-    #[inline]
     fn unhold(&self, c: &mut Cursor, handed: Handed) {
-        let sequence = handed.claim.sequence;
-        if c.held.front() == Some(&sequence) {
-            c.held.pop_front();
-        } else {
-            let at = c.held.partition_point(|&held| held < sequence);
-            if c.held.get(at) == Some(&sequence) {
-                c.held.remove(at);
-            }
-        }
+        c.held.remove(handed.claim.sequence);
         if c.held.is_empty() {
             c.restarts.clear();
         }
@@ -355,7 +363,7 @@ impl Ring {
         // What was acked before order restarted may reach beyond the new position.
         c.position = c.position.max(c.settled);
         // The floor stays below an older guard; a successor is told what is settled above it.
-        if let Some(&held) = c.held.front() {
+        if let Some(held) = c.held.first() {
             for settled in from.max(held)..c.settled {
                 self.note(c.group, c.owner, settled, 0, ClaimState::Done);
             }
@@ -369,10 +377,8 @@ impl Ring {
     }
 
     fn store_floor(&self, c: &mut Cursor) {
-        let floor = c
-            .held
-            .front()
-            .map_or(c.settled, |&held| held.min(c.settled));
+        let first = c.held.first();
+        let floor = first.map_or(c.settled, |held| held.min(c.settled));
         if c.floor < floor {
             c.floor = floor;
             self.store_before_looking(self.group_word(c.group, group::FLOOR), floor);

@@ -44,10 +44,21 @@ impl Ring {
         let most = 2 * self.geo.capacity() + u64::from(PARTICIPANTS_MAX) * 32;
         // What says so from further ahead than any floor lags is damage: believed, it would lead every search that far.
         let lag = 16 * most;
-        while reached - from < most && self.settled_by(id, reached).is_some_and(|by| by <= lag) {
+        while reached - from < most
+            && (self.is_done(id, reached)
+                || self.settled_by(id, reached).is_some_and(|by| by <= lag))
+        {
             reached += 1;
         }
         reached
+    }
+
+    /// Whether it was acked: the way to be settled that most messages take.
+    #[inline(always)]
+    fn is_done(&self, id: GroupId, sequence: u64) -> bool {
+        // ORDERING: Acquire; as in settled_by; models floor_by_two, ack_then_reuse without refresh_limit's fence.
+        let claim = ClaimWord(self.claim_word(id, sequence).load(Ordering::Acquire));
+        claim.is(self.geo.lap(sequence), ClaimState::Done)
     }
 
     /// Moves the floor of a shared group over all that is settled. Only its members may: a producer that is paused in

@@ -71,6 +71,7 @@ const JOINED: u64 = 4;
 
 impl Ring {
     /// The state word of a group.
+    #[inline]
     pub fn group_state(&self, id: GroupId) -> OwnedWord {
         // ORDERING: Acquire; pairs with finish_group's Release; everything else of the entry; model a_group_is_found_whole.
         OwnedWord(self.group_word(id, group::STATE).load(Ordering::Acquire))

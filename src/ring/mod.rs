@@ -174,6 +174,7 @@ mod dead;
 mod durable;
 mod floor;
 mod groups;
+mod held;
 mod join;
 mod lease;
 #[cfg(not(slipring_loom))]
@@ -356,6 +357,14 @@ impl Ring {
         // model publish_claim.
         let raw = OwnedWord(self.slot_word(sequence).load(Ordering::Acquire));
         (raw, self.slot_view(sequence, raw))
+    }
+
+    /// Whether a sequence's message is there.
+    #[inline(always)]
+    fn is_published(&self, sequence: u64) -> bool {
+        // ORDERING: Acquire; pairs with publish::commit Release; as in load_slot; model publish_claim.
+        let raw = OwnedWord(self.slot_word(sequence).load(Ordering::Acquire));
+        raw.is_slot(self.geo.lap(sequence), SlotState::Published)
     }
 
     /// The highest sequence known to be taken, at `sequence` or some laps on; `None` if not even `sequence` is.

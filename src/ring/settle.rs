@@ -21,7 +21,7 @@ pub enum Settle {
 
 impl Ring {
     /// Ends an opened claim. False: the claim was no longer `owner`'s.
-    #[inline]
+    #[inline(always)]
     #[must_use = "a claim that was lost has settled nothing"]
     pub fn settle(&self, group: GroupId, owner: OwnerId, claim: Claim, how: Settle) -> bool {
         let lap = self.geo.lap(claim.sequence);
@@ -72,6 +72,7 @@ impl Ring {
     }
 
     /// Lets searchers find what was given back.
+    #[inline(never)]
     pub fn note_ready(&self, group: GroupId, sequence: u64) {
         let word = self.group_word(group, group::READY);
         // ORDERING: Relaxed; the CAS below says whether it still stands.

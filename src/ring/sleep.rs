@@ -151,14 +151,19 @@ impl Ring {
     #[inline]
     pub fn wake_producer_after(&self, id: GroupId, sequence: u64, waker: &impl Wake) {
         if self.load_after_write(self.word(control::SPACE_WAITING)) != 0 {
-            let floor = if self.is_exclusive(id) {
-                self.floor(id)
-            } else {
-                self.raise_floor(id)
-            };
-            if floor > sequence {
-                self.wake_one(Channel::Space, waker);
-            }
+            self.wake_producer_if_room(id, sequence, waker);
+        }
+    }
+
+    #[inline(never)]
+    fn wake_producer_if_room(&self, id: GroupId, sequence: u64, waker: &impl Wake) {
+        let floor = if self.is_exclusive(id) {
+            self.floor(id)
+        } else {
+            self.raise_floor(id)
+        };
+        if floor > sequence {
+            self.wake_one(Channel::Space, waker);
         }
     }
 
