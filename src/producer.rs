@@ -104,18 +104,23 @@ impl Producer {
     /// ```
     #[inline(always)]
     pub fn publish<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<u64, PublishError> {
-        self.publish_message(&message.into())
-    }
-
-    fn publish_message(&mut self, message: &Message<'_>) -> Result<u64, PublishError> {
-        let sequence = match self.sender.policy {
-            FullPolicy::Reject => self.sender.send_now(&self.attachment, message)?,
-            FullPolicy::Block | FullPolicy::DropOldest => {
-                self.sender
-                    .send(&self.attachment, message, Deadline::NEVER)?
-            }
+        let message = message.into();
+        let sequence = match self.sender.send_at_hand(&self.attachment, &message) {
+            Some(sent) => sent?,
+            None => self.send_any(message)?,
         };
         self.sender.finish(&self.attachment, sequence)
+    }
+
+    #[inline(never)]
+    fn send_any(&mut self, message: Message<'_>) -> Result<u64, PublishError> {
+        let (sender, attachment) = (&mut *self.sender, &self.attachment);
+        match sender.policy {
+            FullPolicy::Reject => sender.send_now(attachment, &message),
+            FullPolicy::Block | FullPolicy::DropOldest => {
+                sender.send(attachment, &message, Deadline::NEVER)
+            }
+        }
     }
 
     /// Publishes a message, and returns when it is on the disk: it survives a power loss after that. While one process waits

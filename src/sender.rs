@@ -78,11 +78,11 @@ impl Sender {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn header(&self, length: usize, kind: u16, key: u32) -> SlotHeader {
         let timestamp = match self.timestamps {
             Timestamps::Off => 0,
-            Timestamps::Coarse => sys::coarse_wall_ns(),
-            Timestamps::Precise => sys::wall_ns(),
+            taken => timestamp(taken),
         };
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         SlotHeader {
@@ -160,14 +160,24 @@ impl Sender {
     }
 
     /// One try of somebody who does not wait.
+    #[inline(always)]
     pub(crate) fn send_now(
         &mut self,
         attachment: &Attachment,
         message: &Message<'_>,
     ) -> Result<u64, PublishError> {
-        if let Some(sequence) = self.send_at_once(attachment, message)? {
-            return Ok(sequence);
+        if let Some(sent) = self.send_at_hand(attachment, message) {
+            return sent;
         }
+        self.send_now_any(attachment, message)
+    }
+
+    #[inline(never)]
+    fn send_now_any(
+        &mut self,
+        attachment: &Attachment,
+        message: &Message<'_>,
+    ) -> Result<u64, PublishError> {
         let sent = self.try_send(attachment, message, Attempt::Fresh);
         self.after_refusal(attachment, sent)
     }
@@ -193,34 +203,33 @@ impl Sender {
         self.checksums.then(|| durability::payload_sum(payload))
     }
 
-    /// A short message for which there is room. `None`: not so simple; nothing has been done.
+    /// A short message for which there is room. `None`: not so simple; nothing has been done. Inlined where a user calls it:
+    /// each store on the way, to a stack, too, waits behind those to lines that consumers have.
     #[inline(always)]
-    fn send_at_once(
+    pub(crate) fn send_at_hand(
         &mut self,
         attachment: &Attachment,
         message: &Message<'_>,
-    ) -> Result<Option<u64>, PublishError> {
+    ) -> Option<Result<u64, PublishError>> {
         let ring = attachment.ring();
         // A checksum, a sync or a failed one is not so simple.
         if self.checksums
             || attachment.is_forked()
             || message.len() as u64 > ring.geometry().inline_max()
         {
-            return Ok(None);
+            return None;
         }
         let header = SlotHeader {
             flags: message.flags,
             ..self.header(message.len(), message.kind, message.key)
         };
-        let Ok(reserved) = ring.reserve(&mut self.publisher) else {
-            return Ok(None);
-        };
+        let reserved = ring.reserve_at_hand(&mut self.publisher)?;
         ring.fill(reserved, &header, message.payload);
         if ring.commit(&mut self.publisher, reserved).is_err() {
-            return Err(PublishError::Fenced);
+            return Some(Err(PublishError::Fenced));
         }
         self.uncounted += 1;
-        Ok(Some(reserved.sequence))
+        Some(Ok(reserved.sequence))
     }
 
     /// Reserve, fill, commit: the tens of ns in which a slot is ours.
@@ -292,19 +301,6 @@ impl Sender {
         message: &Message<'_>,
         deadline: Deadline,
     ) -> Result<u64, PublishError> {
-        if let Some(sequence) = self.send_at_once(attachment, message)? {
-            return Ok(sequence);
-        }
-        self.send_patiently(attachment, message, deadline)
-    }
-
-    #[inline(never)]
-    fn send_patiently(
-        &mut self,
-        attachment: &Attachment,
-        message: &Message<'_>,
-        deadline: Deadline,
-    ) -> Result<u64, PublishError> {
         self.wait_for_room(attachment, deadline, |sender, attempt| {
             sender.try_send(attachment, message, attempt)
         })
@@ -339,7 +335,7 @@ impl Sender {
     }
 
     /// After publishing: counts, and wakes who sleeps.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn announce(&mut self, attachment: &Attachment) {
         if self.uncounted >= COUNT_EVERY {
             self.count(attachment);
@@ -374,6 +370,7 @@ impl Sender {
             .map_err(|error| not_synced(error, published))
     }
 
+    #[inline(never)]
     pub(crate) fn count(&mut self, attachment: &Attachment) {
         let word = attachment
             .ring()
@@ -381,6 +378,16 @@ impl Sender {
         // ORDERING: Relaxed; a counter.
         word.add(self.uncounted, Ordering::Relaxed);
         self.uncounted = 0;
+    }
+}
+
+/// When a message was published.
+#[inline(never)]
+fn timestamp(kind: Timestamps) -> u64 {
+    match kind {
+        Timestamps::Off => 0,
+        Timestamps::Coarse => sys::coarse_wall_ns(),
+        Timestamps::Precise => sys::wall_ns(),
     }
 }
 

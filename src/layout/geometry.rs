@@ -253,31 +253,31 @@ impl Geometry {
     }
 
     /// Lap of a sequence, from 1. Words keep its low bits.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn lap(&self, sequence: u64) -> u64 {
         (sequence >> self.shift) + 1
     }
 
-    #[inline]
+    #[inline(always)]
     const fn index(&self, sequence: u64) -> u64 {
         sequence & (self.shape.capacity - 1)
     }
 
     /// Start of the slot of a sequence.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn slot(&self, sequence: u64) -> Offset {
         Offset(self.slots + self.index(sequence) * self.shape.slot_size)
     }
 
-    #[inline]
+    #[inline(always)]
     const fn entry(&self, group: GroupId) -> u64 {
         below(group.0 as u64, self.shape.max_groups)
     }
 
     /// The claim word of a group for a sequence.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn claim(&self, group: GroupId, sequence: u64) -> Offset {
         Offset(self.claims + self.entry(group) * self.claims_size + self.index(sequence) * 8)
@@ -297,7 +297,7 @@ impl Geometry {
     }
 
     /// The reservation word of a sequence.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn reservation(&self, sequence: u64) -> Offset {
         Offset(self.reservations + self.index(sequence) * 8)
@@ -312,7 +312,7 @@ impl Geometry {
     }
 
     /// Start of a group entry.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn group(&self, id: GroupId) -> Offset {
         Offset(self.groups + self.entry(id) * GROUP_SIZE)

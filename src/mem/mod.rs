@@ -42,7 +42,7 @@ pub struct Word<'a> {
 }
 
 impl Word<'_> {
-    #[inline]
+    #[inline(always)]
     fn touch(mut self) -> Self {
         self.word = fault::word(self.word);
         #[cfg(slipring_loom)]
@@ -51,14 +51,14 @@ impl Word<'_> {
     }
 
     /// Reads it.
-    #[inline]
+    #[inline(always)]
     #[cfg_attr(slipring_loom, track_caller)]
     pub fn load(self, ordering: Ordering) -> u64 {
         self.touch().word.load(order(ordering))
     }
 
     /// Writes it.
-    #[inline]
+    #[inline(always)]
     #[cfg_attr(slipring_loom, track_caller)]
     pub fn store(self, value: u64, ordering: Ordering) {
         self.touch().word.store(value, order(ordering));
@@ -72,7 +72,7 @@ impl Word<'_> {
     }
 
     /// Replaces `current` by `new`; true if it did.
-    #[inline]
+    #[inline(always)]
     #[cfg_attr(slipring_loom, track_caller)]
     #[must_use = "a lost race has to be dealt with"]
     pub fn replace(self, current: u64, new: u64, success: Ordering) -> bool {
@@ -139,7 +139,7 @@ pub struct Event<'a>(&'a AtomicU32);
 
 impl<'a> Event<'a> {
     /// Reads it.
-    #[inline]
+    #[inline(always)]
     #[cfg_attr(slipring_loom, track_caller)]
     #[must_use]
     pub fn load(self, ordering: Ordering) -> u32 {

@@ -84,7 +84,7 @@ impl Mem {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn at(&self, offset: Offset, length: u64) -> NonNull<u8> {
         let fits = offset
             .0
@@ -97,7 +97,7 @@ impl Mem {
     }
 
     /// The aligned eight bytes at `offset`.
-    #[inline]
+    #[inline(always)]
     fn word_at(&self, offset: Offset) -> NonNull<u8> {
         // One comparison for both: rotated, an offset that is not a multiple of eight is beyond any number of words.
         if offset.0.rotate_right(3) >= self.words {
@@ -107,7 +107,7 @@ impl Mem {
     }
 
     /// The byte at an offset that is known to be in bounds.
-    #[inline]
+    #[inline(always)]
     fn checked(&self, offset: Offset) -> NonNull<u8> {
         #[expect(
             clippy::cast_possible_truncation,
@@ -119,7 +119,7 @@ impl Mem {
     }
 
     /// The atomic word at `offset`.
-    #[inline]
+    #[inline(always)]
     pub fn word(&self, offset: Offset) -> Word<'_> {
         let pointer = self.word_at(offset).cast::<AtomicU64>();
         // SAFETY: in bounds and aligned (`word_at`); a word's bytes are only ever accessed as this atomic (format); lives as
@@ -196,7 +196,7 @@ impl Mem {
     }
 
     /// Asks for the cache line at `offset`, to be read soon. A hint: does nothing where there is no such instruction.
-    #[inline]
+    #[inline(always)]
     pub fn prefetch(&self, offset: Offset) {
         #[cfg(target_arch = "x86_64")]
         {
@@ -214,7 +214,7 @@ impl Mem {
     }
 
     /// The bytes at `offset`, in place. The caller has them pinned (I3) for as long as it keeps the slice.
-    #[inline]
+    #[inline(always)]
     pub fn view(&self, offset: Offset, length: u32) -> &[u8] {
         let start = self.at(offset, length.into());
         // SAFETY: in bounds (`at`); by I3 a published payload does not change while a claim on it is held.

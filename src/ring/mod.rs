@@ -290,23 +290,23 @@ impl Ring {
     }
 
     /// Its memory.
-    #[inline]
+    #[inline(always)]
     pub fn mem(&self) -> &Mem {
         &self.mem
     }
 
     /// Its layout.
-    #[inline]
+    #[inline(always)]
     pub fn geometry(&self) -> &Geometry {
         &self.geo
     }
 
-    #[inline]
+    #[inline(always)]
     fn word(&self, offset: Offset) -> Word<'_> {
         self.mem.word(offset)
     }
 
-    #[inline]
+    #[inline(always)]
     fn slot_word(&self, sequence: u64) -> Word<'_> {
         self.word(
             self.geo
@@ -315,18 +315,18 @@ impl Ring {
         )
     }
 
-    #[inline]
+    #[inline(always)]
     fn reservation(&self, sequence: u64) -> Word<'_> {
         self.word(self.geo.reservation(sequence))
     }
 
-    #[inline]
+    #[inline(always)]
     fn claim_word(&self, group: GroupId, sequence: u64) -> Word<'_> {
         self.word(self.geo.claim(group, sequence))
     }
 
     /// A word of a group's entry.
-    #[inline]
+    #[inline(always)]
     pub fn group_word(&self, group: GroupId, field: u64) -> Word<'_> {
         self.word(self.geo.group(group).plus(field))
     }
@@ -414,7 +414,7 @@ impl Ring {
 
     /// For a reader that has found message after message without waiting: producers are ahead, so it asks for what it is
     /// going to read. One that keeps up must not: it would take lines away that are being written.
-    #[inline]
+    #[inline(always)]
     fn expect_more(&self, streak: &mut u32, sequence: u64) {
         *streak = streak.saturating_add(1);
         if *streak > STREAK {

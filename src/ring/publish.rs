@@ -102,7 +102,7 @@ impl Ring {
     ///
     /// # Errors
     /// `Full`, `Unsynced`, or `Damage`.
-    #[inline]
+    #[inline(never)]
     pub fn reserve(&self, p: &mut Publisher) -> Result<Reserved, Stuck> {
         let mut sequence = p.next;
         // Bound: `turns`; each returns, or passes a slot that another producer has taken meanwhile.
@@ -160,6 +160,34 @@ impl Ring {
         Err(Stuck::Full)
     }
 
+    /// The same, if there is room and nobody has taken the slot. `None`: nothing has been done.
+    #[inline(always)]
+    pub fn reserve_at_hand(&self, p: &mut Publisher) -> Option<Reserved> {
+        let sequence = p.next;
+        if sequence >= p.limit {
+            return None;
+        }
+        let lap = self.geo.lap(sequence);
+        let word = self.reservation(sequence);
+        // ORDERING: Acquire; as in reserve; model segment_behind_a_lap without refresh_limit's fence.
+        let taken = OwnedWord(word.load(Ordering::Acquire));
+        // ORDERING: Acquire; as in load_slot; model publish_claim.
+        let before = OwnedWord(self.slot_word(sequence).load(Ordering::Acquire));
+        let free = before.is_slot(lap - 1, SlotState::Published)
+            && taken.is_slot(lap - 1, SlotState::Taken);
+        let fresh = before.0 | taken.0 == 0;
+        (free || fresh).then_some(())?;
+        let mine = OwnedWord::slot(lap, p.owner, SlotState::Taken);
+        // ORDERING: Release; as in reserve; model a_producers_messages_are_claimed_in_order.
+        if !p.sole && !word.replace(taken.0, mine.0, Ordering::Release) {
+            return None;
+        }
+        // ORDERING: Release fence; as in reserve; model copy_of_a_late_holder without refresh_limit's fence.
+        fence(Ordering::Release);
+        p.next = sequence + u64::from(!p.sole);
+        Some(Reserved { sequence, before })
+    }
+
     /// The sequence after one that the word at `offset` says is taken.
     fn after(&self, newest: u64, offset: Offset, raw: OwnedWord) -> Result<u64, Damage> {
         // Without this, who is sent to where sequences end would be sent there again.
@@ -190,7 +218,7 @@ impl Ring {
     ///
     /// # Errors
     /// `Fenced`: somebody took us for dead; the message is not in the queue.
-    #[inline]
+    #[inline(always)]
     pub fn commit(&self, p: &mut Publisher, reserved: Reserved) -> Result<(), Stuck> {
         let Reserved { sequence, before } = reserved;
         let lap = self.geo.lap(sequence);
@@ -218,6 +246,7 @@ impl Ring {
     }
 
     /// Tells newcomers how far this producer knows the queue to be taken.
+    #[inline(never)]
     pub fn raise_tail(&self, p: &mut Publisher) {
         p.since_hint = 0;
         // ORDERING: Release; pairs with tail_hint's Acquire; what is a lap below has been settled, and read; model

@@ -86,7 +86,7 @@ impl Ring {
 
     /// Stores what a sleeper may be waiting for, before [`Self::load_after_write`] looks whether there is one: a commit of
     /// a sole producer, a cursor.
-    #[inline]
+    #[inline(always)]
     pub(super) fn store_before_looking(&self, word: Word<'_>, value: u64) {
         if self.light {
             // ORDERING: Release; pairs with load_slot's and floor's Acquire; header and payload, or that our reads are
@@ -116,7 +116,7 @@ impl Ring {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn load_after_write(&self, word: Word<'_>) -> u64 {
         // ORDERING: SeqCst fence; for loom, which takes SeqCst accesses for AcqRel, after a light one none; pairs with
         // prepare's; models publish_then_sleep, nack_then_sleep, ack_then_sleep.
@@ -130,13 +130,18 @@ impl Ring {
     }
 
     /// After one or more commits: wakes one consumer of each group that may have sleepers.
-    #[inline]
+    #[inline(always)]
     pub fn wake_consumers(&self, waker: &impl Wake) {
         let waiting = self.load_after_write(self.word(control::WAITING));
         if waiting != 0 {
-            for id in GroupId::in_mask(waiting) {
-                self.wake_one(Channel::Data(id), waker);
-            }
+            self.wake_groups(waiting, waker);
+        }
+    }
+
+    #[inline(never)]
+    fn wake_groups(&self, waiting: u64, waker: &impl Wake) {
+        for id in GroupId::in_mask(waiting) {
+            self.wake_one(Channel::Data(id), waker);
         }
     }
 
@@ -148,7 +153,7 @@ impl Ring {
     }
 
     /// After settling `sequence`: wakes one producer if that may have made room.
-    #[inline]
+    #[inline(always)]
     pub fn wake_producer_after(&self, id: GroupId, sequence: u64, waker: &impl Wake) {
         if self.load_after_write(self.word(control::SPACE_WAITING)) != 0 {
             self.wake_producer_if_room(id, sequence, waker);
