@@ -67,6 +67,7 @@ compile_error!(
 
 #[cfg(not(slipring_loom))]
 mod at_hand;
+#[cfg(not(slipring_loom))]
 mod claims;
 #[cfg(not(slipring_loom))]
 mod consumer;

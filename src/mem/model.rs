@@ -131,6 +131,9 @@ impl Mem {
     /// Nothing to fetch here.
     pub fn prefetch(&self, _offset: Offset) {}
 
+    /// As above.
+    pub fn prefetch_to_write(&self, _offset: Offset) {}
+
     /// Copies `bytes` to `offset`.
     #[expect(clippy::indexing_slicing, reason = "the index is a remainder of 8")]
     pub fn copy_in(&self, offset: Offset, bytes: &[u8]) {

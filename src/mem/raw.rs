@@ -11,7 +11,7 @@ use super::heap::Heap;
 use super::mapped::{Access, Mapped};
 use super::{Event, Word, fault};
 use crate::layout::Offset;
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64};
 
 /// The bytes of one queue.
 pub struct Mem {
@@ -144,10 +144,6 @@ impl Mem {
             return;
         }
         let target = self.at(offset, bytes.len() as u64);
-        if bytes.len() <= SHORT && target.cast::<AtomicU64>().is_aligned() {
-            copy_short(bytes, target);
-            return;
-        }
         // SAFETY: in bounds (`at`); by I2 nobody else reads or writes these bytes now; `bytes` is not of the mapping, or
         // is a pinned payload elsewhere in it.
         unsafe { target.copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len()) };
@@ -201,16 +197,36 @@ impl Mem {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "below `length`, which fits the address space"
-            )]
-            let line = self.base.as_ptr().wrapping_add(offset.0 as usize);
             // SAFETY: prefetching reads nothing architecturally, wherever that is.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast_const().cast()) };
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(self.unchecked(offset)) };
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _no_such_instruction = offset;
+    }
+
+    /// The same, to be written soon: others lose it.
+    #[inline(always)]
+    pub fn prefetch_to_write(&self, offset: Offset) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+            // SAFETY: prefetching writes nothing architecturally, wherever that is.
+            unsafe { _mm_prefetch::<_MM_HINT_ET0>(self.unchecked(offset)) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _no_such_instruction = offset;
+    }
+
+    /// An address that is not accessed.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn unchecked(&self, offset: Offset) -> *const i8 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "whatever it is, nothing is accessed there"
+        )]
+        let bytes = offset.0 as usize;
+        self.base.as_ptr().wrapping_add(bytes).cast_const().cast()
     }
 
     /// The bytes at `offset`, in place. The caller has them pinned (I3) for as long as it keeps the slice.
@@ -228,32 +244,6 @@ impl Mem {
             bytes: NonNull::slice_from_raw_parts(start, length as usize),
             _mem: PhantomData,
         }
-    }
-}
-
-/// Longest copy in single words.
-const SHORT: usize = 128;
-
-/// Copies to words of the mapping, in bounds by the caller. What is published was often written just now, in words. A load
-/// that is wider than those stores waits until they, and all stores before them, have left the processor: a trip across per
-/// message for a producer, whose stores go to lines that consumers have. Atomic stores are those that compilers do not
-/// merge.
-#[inline]
-fn copy_short(bytes: &[u8], target: NonNull<u8>) {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let mut at = target.cast::<AtomicU64>();
-    for word in words {
-        // SAFETY: in bounds, by the caller, and aligned.
-        unsafe { at.as_ref() }.store(u64::from_ne_bytes(*word), Ordering::Relaxed);
-        // SAFETY: at most one past what is in bounds.
-        at = unsafe { at.add(1) };
-    }
-    let mut at = at.cast::<u8>();
-    for byte in rest {
-        // SAFETY: in bounds, by the caller; by I2 nobody else reads or writes it now.
-        unsafe { at.write(*byte) };
-        // SAFETY: at most one past what is in bounds.
-        at = unsafe { at.add(1) };
     }
 }
 
@@ -310,6 +300,7 @@ impl fmt::Debug for Loan<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::Ordering;
 
     #[test]
     fn words_and_bytes_land_where_they_should() {

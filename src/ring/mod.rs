@@ -424,6 +424,14 @@ impl Ring {
         }
     }
 
+    /// For a producer: a slot that it is going to write.
+    #[inline(always)]
+    fn expect_to_write(&self, sequence: u64) {
+        let ahead = self.geo.slot(sequence);
+        self.mem.prefetch_to_write(ahead);
+        self.mem.prefetch_to_write(ahead.plus(self.second_line()));
+    }
+
     #[cold]
     fn slot_damage(&self, sequence: u64, raw: OwnedWord, expected: &'static str) -> Damage {
         Damage {

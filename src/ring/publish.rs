@@ -17,11 +17,19 @@ const SLOT_WORD: &str = "a slot word";
 /// Payload bytes in the first cache line of a slot.
 const FIRST_LINE: usize = 32;
 
+/// Slots between the one that a sole producer writes and the one it asks for: its stores to lines that consumers have read
+/// wait for one another, and what is asked for comes beside them. Others commit by CAS, which waits anyhow.
+const AHEAD_TO_WRITE: u64 = 16;
+/// In a smaller ring that would be where a consumer reads.
+const AHEAD_MIN_CAPACITY: u64 = 8 * AHEAD_TO_WRITE;
+
 /// What one producer knows: its position and how far it may go.
 #[derive(Debug)]
 pub struct Publisher {
     pub(super) owner: OwnerId,
     sole: bool,
+    /// How far ahead it asks for the slots it is going to write, if it does.
+    ahead: u64,
     pub(super) next: u64,
     pub(super) limit: u64,
     /// Everything below is settled in every group.
@@ -86,6 +94,11 @@ impl Ring {
         Publisher {
             owner,
             sole,
+            ahead: if sole && self.geo.capacity() >= AHEAD_MIN_CAPACITY {
+                AHEAD_TO_WRITE
+            } else {
+                0
+            },
             next: self.tail_hint(),
             limit: 0,
             lowest: 0,
@@ -177,6 +190,9 @@ impl Ring {
             && taken.is_slot(lap - 1, SlotState::Taken);
         let fresh = before.0 | taken.0 == 0;
         (free || fresh).then_some(())?;
+        if p.ahead > 0 {
+            self.expect_to_write(sequence + p.ahead);
+        }
         let mine = OwnedWord::slot(lap, p.owner, SlotState::Taken);
         // ORDERING: Release; as in reserve; model a_producers_messages_are_claimed_in_order.
         if !p.sole && !word.replace(taken.0, mine.0, Ordering::Release) {
