@@ -106,6 +106,10 @@ impl Ring {
             }
             found.missing += std::mem::take(&mut missing);
         }
+        for sequence in self.never_taken(until) {
+            self.set(self.geo.slot(sequence).plus(slot::WORD), 0);
+            self.set(self.geo.reservation(sequence), 0);
+        }
         self.recover_segments(&used);
         for id in self.geo.group_ids() {
             if self.keeps_group(id) {
@@ -153,6 +157,11 @@ impl Ring {
     fn window(&self, until: u64) -> std::ops::Range<u64> {
         let lap_below = until.saturating_sub(self.geo.capacity());
         lap_below.max(self.geo.shape().first_sequence)..until
+    }
+
+    /// What is left of the first lap: no power loss writes there, but a bad disk could.
+    fn never_taken(&self, until: u64) -> std::ops::Range<u64> {
+        until..self.geo.shape().first_sequence + self.geo.capacity()
     }
 
     /// How many laps any word is ahead of the tail.
@@ -321,6 +330,9 @@ impl Ring {
                 _ => 0,
             };
             self.set(offset, recovered);
+        }
+        for sequence in self.never_taken(until) {
+            self.set(self.geo.claim(id, sequence), 0);
         }
         let word = |field| self.geo.group(id).plus(field);
         let mut floor = self.recovery_word(word(group::FLOOR)).clamp(from, until);
