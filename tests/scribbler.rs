@@ -127,7 +127,13 @@ fn scribble(path: &Path, seed: u64, stop: &AtomicBool) -> u64 {
     let mut random = Random(seed);
     let inspector = Inspector::open(path).unwrap();
     let geometry = inspector.geometry();
-    let is_received = || inspector.stats().groups.iter().any(|group| group.delivered > 0);
+    let is_received = || {
+        inspector
+            .stats()
+            .groups
+            .iter()
+            .any(|group| group.delivered > 0)
+    };
     while !stop.load(Ordering::Relaxed) && !is_received() {
         std::thread::sleep(SHORT);
     }

@@ -13,8 +13,8 @@ use super::{Damage, Ring, SlotView};
 use crate::layout::durability::{payload_sum, record_sum};
 use crate::layout::geometry::{control, group, participant, segment, slot};
 use crate::layout::{
-    ClaimState, ClaimWord, EntryState, GroupId, NAME_MAX, Offset, OwnedWord, OwnerId, ReadyHint,
-    SegmentPointer, SlotHeader, SlotState,
+    ACK_TIMEOUT_MAX_MS, ClaimState, ClaimWord, EntryState, GroupId, NAME_MAX, Offset, OwnedWord,
+    OwnerId, ReadyHint, SegmentPointer, SlotHeader, SlotState,
 };
 use crate::sync::Ordering;
 
@@ -309,7 +309,13 @@ impl Ring {
             group::MAX_DELIVERIES,
             0..=u64::from(u8::MAX),
             "a number of deliveries",
-        )
+        )?;
+        let longest = if self.is_exclusive(id) {
+            0
+        } else {
+            ACK_TIMEOUT_MAX_MS
+        };
+        check(group::ACK_TIMEOUT, 0..=longest, "a time to ack in, in ms")
     }
 
     fn recover_group(&self, id: GroupId, until: u64) {
