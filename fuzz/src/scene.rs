@@ -91,6 +91,7 @@ impl Scene {
         } else {
             std::env::temp_dir()
         };
+        std::fs::create_dir_all(&base).unwrap();
         let directory = tempfile::tempdir_in(base).unwrap();
         let path = directory.path().join("queue");
         let (options, policy) = options(which);
