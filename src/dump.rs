@@ -168,6 +168,8 @@ impl Dump {
             ("recovered", control::RECOVERED, Word::Number),
             ("torn", control::TORN, Word::Number),
             ("missing", control::MISSING, Word::Number),
+            ("found_clean", control::FOUND_CLEAN, Word::Number),
+            ("clean", control::CLEAN, Word::Number),
         ];
         for (name, offset, word) in words {
             self.word(&mut entry, name, offset, word);

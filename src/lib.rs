@@ -68,6 +68,8 @@ compile_error!(
 #[cfg(not(slipring_loom))]
 mod claims;
 #[cfg(not(slipring_loom))]
+mod clean;
+#[cfg(not(slipring_loom))]
 mod consumer;
 #[cfg(not(slipring_loom))]
 mod dead;

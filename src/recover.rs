@@ -1,16 +1,15 @@
 //! The first to open a queue after a reboot puts it in order; others wait for that. What is done is `ring/recover.rs`.
 
 use std::fs::File;
-use std::time::Duration;
 
 use crate::durable::FileDisk;
 use crate::error::OpenErrorKind;
 use crate::layout::header::Verified;
 use crate::participant::Locks;
-use crate::ring::{Disk, Recovered, Ring};
+use crate::ring::{Disk, Recovered, Ring, Unrecovered};
 
 /// How long an opener waits for another one's recovery, in ms.
-const PATIENCE_MS: u32 = 60_000;
+pub const PATIENCE_MS: u32 = 60_000;
 
 /// Puts the queue in order, if this boot has not done so yet.
 pub fn after_reboot(
@@ -23,21 +22,16 @@ pub fn after_reboot(
         return Ok(None);
     };
     let io = |operation| move |source| OpenErrorKind::from_io(operation, 0, source);
-    for _ in 0..PATIENCE_MS {
-        if !locks.try_recovery().map_err(io("locking for recovery"))? {
-            std::thread::sleep(Duration::from_millis(1));
-            continue;
-        }
+    let recovered = locks.in_order(PATIENCE_MS, || {
         // Somebody else may have done it meanwhile.
-        let recovered = if is_needed(ring, verified, boot) {
+        if is_needed(ring, verified, boot) {
             recover(ring, verified, locks, file, boot)
         } else {
             Ok(None)
-        };
-        locks.end_recovery();
-        return recovered;
-    }
-    Err(OpenErrorKind::Recovering)
+        }
+    });
+    let recovered = recovered.map_err(io("locking for recovery"))?;
+    recovered.unwrap_or(Err(OpenErrorKind::Recovering))
 }
 
 fn is_needed(ring: &Ring, verified: &Verified, boot: [u8; 16]) -> bool {
@@ -67,23 +61,22 @@ fn recover(
             Err(OpenErrorKind::OtherBoot)
         };
     }
-    let mut recovered = if verified.durability.is_durable() {
-        let damaged = |damage: crate::ring::Damage| OpenErrorKind::Format(damage.into());
-        ring.recover(&verified.queue_id).map_err(damaged)?
-    } else {
-        ring.drop_messages()
-    };
-    // All of it is on the disk before the stamp says so: who loses power in between does it again.
-    sync(file)?;
+    if verified.durability.is_durable() {
+        let recovered = ring.recover(&verified.queue_id, &boot, &FileDisk(file));
+        return recovered.map(Some).map_err(|why| match why {
+            Unrecovered::Damage(damage) => OpenErrorKind::Format(damage.into()),
+            Unrecovered::Sync(number) => not_synced(number),
+        });
+    }
+    let mut recovered = ring.drop_messages();
+    FileDisk(file).sync().map_err(not_synced)?;
     recovered.epoch = ring.stamp_boot(&boot);
-    sync(file)?;
+    FileDisk(file).sync().map_err(not_synced)?;
     Ok(Some(recovered))
 }
 
-fn sync(file: &File) -> Result<(), OpenErrorKind> {
-    FileDisk(file).sync().map_err(|number| {
-        let number = i32::try_from(number).unwrap_or(libc::EIO);
-        let source = std::io::Error::from_raw_os_error(number);
-        OpenErrorKind::from_io("syncing the recovered queue", 0, source)
-    })
+fn not_synced(number: u64) -> OpenErrorKind {
+    let number = i32::try_from(number).unwrap_or(libc::EIO);
+    let source = std::io::Error::from_raw_os_error(number);
+    OpenErrorKind::from_io("syncing the recovered queue", 0, source)
 }

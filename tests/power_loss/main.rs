@@ -25,7 +25,7 @@ mod world;
 
 use common::{MINUTE, watchdog};
 use slipring::layout::geometry::Shape;
-use world::{Random, Stop, World};
+use world::{Last, Random, Stop, World};
 
 /// Two slots, one shared group, no arena.
 const SMALL: Shape = Shape {
@@ -82,6 +82,34 @@ fn every_image_of_a_short_life_keeps_what_was_confirmed() {
     println!("{seen:?}");
     assert!(seen.exhausted > 30, "{seen:?}");
     assert!(seen.images > 10_000, "{seen:?}");
+}
+
+/// Two messages, one of them settled, none confirmed; then all leave, in each way there is, and others go on with it.
+#[test]
+fn every_image_of_leaving_and_returning_keeps_all_there_was() {
+    let _watchdog = watchdog("leaving", 5 * MINUTE);
+    for how in [
+        Last::Leaves,
+        Last::IsNot,
+        Last::DiesClosing,
+        Last::DiesMarking,
+        Last::IsFollowedByADeath,
+    ] {
+        let world = World::new(SMALL, Random(2), EVERY, DRAWN);
+        world.run(|w| {
+            w.publish(0, false);
+            w.publish(1, false);
+            w.take(0, 0, Stop::Ack);
+            w.leave_and_return(how);
+            w.publish(1, false);
+            w.take(1, 0, Stop::Ack);
+            w.leave_and_return(how);
+            w.publish(0, false);
+        });
+        let seen = world.seen();
+        println!("{how:?}: {seen:?}");
+        assert!(seen.exhausted > 20, "{seen:?}");
+    }
 }
 
 /// Random lives on small and larger queues, each of which goes on from one of its images, a few times.
