@@ -26,8 +26,8 @@ use slipring::layout::FileHeader;
 use slipring::layout::geometry::{control, slot};
 use slipring::mem::fault;
 use slipring::{
-    AckError, Durability, GroupError, GroupOptions, Inspector, OpenErrorKind, Options,
-    PublishError, Queue,
+    AckError, Dump, Durability, GroupError, GroupOptions, Inspector, OpenErrorKind, Options,
+    PendingRecovery, PublishError, Queue,
 };
 use tempfile::TempDir;
 use zerocopy::{FromBytes, IntoBytes};
@@ -599,4 +599,68 @@ fn a_resized_queue_keeps_its_durability_and_seals_its_messages_anew() {
     let queue = Queue::open(&path).unwrap();
     let recovered = queue.recovery().unwrap();
     assert_eq!((recovered.records, recovered.torn), (1, 0));
+}
+
+#[test]
+fn a_resize_keeps_interval_and_checksums_or_changes_them_when_asked() {
+    let (_dir, path) = place();
+    let kept = || {
+        let queue = Queue::open(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let (header, _) = FileHeader::read_from_prefix(&bytes).unwrap();
+        (queue.durability(), header.checksums == 1)
+    };
+    let resize = |options: Options| options.resize(&path, &mut |_, _| {});
+    let queue = small(Durability::None).checksums(true).create(&path);
+    queue.unwrap().producer().unwrap().publish("x").unwrap();
+    resize(Queue::options().capacity(8)).unwrap();
+    assert_eq!(kept(), (Durability::None, true));
+    resize(Queue::options().durability(rarely())).unwrap();
+    assert_eq!(kept(), (rarely(), true));
+    resize(Queue::options().capacity(16)).unwrap();
+    assert_eq!(kept(), (rarely(), true));
+    let error = resize(Queue::options().checksums(false)).unwrap_err();
+    assert!(
+        error.to_string().contains("1 in a durable queue"),
+        "{error}"
+    );
+    reboot(&path);
+    let queue = Queue::open(&path).unwrap();
+    assert!(queue.recovery().unwrap().clean);
+    assert_eq!(drain(&queue), ["x"]);
+    drop(queue);
+    resize(Queue::options().durability(Durability::None)).unwrap();
+    assert_eq!(kept(), (Durability::None, true));
+}
+
+#[test]
+fn who_looks_at_a_file_of_another_boot_is_told_that_it_is_what_the_disk_has() {
+    let (_dir, path) = place();
+    let pending = || {
+        let verified = slipring::verify(&path).unwrap().pending_recovery;
+        let dumped = Dump::open(&path).unwrap().pending_recovery();
+        let inspected = Inspector::open(&path).unwrap().pending_recovery();
+        assert_eq!((verified, dumped), (inspected, inspected));
+        inspected
+    };
+    drop(small(rarely()).create(&path).unwrap());
+    assert_eq!(pending(), None);
+    reboot(&path);
+    assert_eq!(pending(), Some(PendingRecovery::Clean));
+    lose_mark(&path);
+    assert_eq!(pending(), Some(PendingRecovery::Recover));
+    let queue = Queue::open(&path).unwrap();
+    assert_eq!(pending(), None);
+    drop(queue);
+    // The stamp of that recovery, of another boot.
+    let file = File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&[1; 8], control::BOOT_FIRST.0).unwrap();
+    assert_eq!(pending(), Some(PendingRecovery::Clean));
+    std::fs::remove_file(&path).unwrap();
+    drop(small(Durability::None).create(&path).unwrap());
+    assert_eq!(pending(), None);
+    reboot(&path);
+    let found = pending().unwrap();
+    assert_eq!(found, PendingRecovery::Drop);
+    assert!(found.to_string().contains("another boot"), "{found}");
 }

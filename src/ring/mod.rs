@@ -200,7 +200,7 @@ pub use publish::{Publisher, Reserved, Stuck};
 #[cfg(not(slipring_loom))]
 pub use recover::{Recovered, Unrecovered};
 #[cfg(not(slipring_loom))]
-pub(crate) use recover::{boot_check, boot_of};
+pub(crate) use recover::{boot_check, boot_of, recovered_in};
 pub use settle::Settle;
 pub use sleep::{Channel, Wake};
 pub use sweep::Swept;

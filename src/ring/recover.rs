@@ -67,13 +67,7 @@ const LAPS_PLAUSIBLE: i64 = 1 << 36;
 impl Ring {
     /// The boot that last made this queue its own, if not the one it was created in. `Some(None)`: unknown.
     pub fn recovered_in(&self) -> Option<Option<[u8; 16]>> {
-        let check = self.recovery_word(control::BOOT_CHECK);
-        if check == 0 {
-            return None;
-        }
-        let halves = [control::BOOT_FIRST, control::BOOT_SECOND];
-        let boot = boot_of(halves.map(|offset| self.recovery_word(offset)));
-        Some((check == boot_check(self.recovery_word(control::EPOCH), &boot)).then_some(boot))
+        recovered_in(|offset| self.recovery_word(offset))
     }
 
     /// Says that this boot has done so. Before it, all else has to be on the disk.
@@ -496,6 +490,16 @@ fn plausible(laps: i64) -> u64 {
     } else {
         0
     }
+}
+
+/// The same, of any file's words.
+pub(crate) fn recovered_in(word: impl Fn(Offset) -> u64) -> Option<Option<[u8; 16]>> {
+    let check = word(control::BOOT_CHECK);
+    if check == 0 {
+        return None;
+    }
+    let boot = boot_of([control::BOOT_FIRST, control::BOOT_SECOND].map(&word));
+    Some((check == boot_check(word(control::EPOCH), &boot)).then_some(boot))
 }
 
 /// What stands beside the boot of the last recovery.
