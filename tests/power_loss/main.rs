@@ -1,6 +1,7 @@
 //! Goal: whenever the power goes, whatever pages and sectors of the file the disk then has of which moment: what was
 //! confirmed durable and not acked is there, nothing torn or forged is delivered, no sequence is used twice, and what was
-//! acked durably does not come again; the same if the power goes again in the middle of the recovery.
+//! acked durably does not come again; the same if the power goes again in the middle of the recovery. And a queue that was
+//! left in order is then as it was left, and only that says so.
 //! Method: participants work on a queue in heap memory, on one thread, and every store is recorded with its order. A sync
 //! makes stable what was stored before it began. After each store images of the disk are made, in which every 8 bytes, or
 //! sector, or page, is of any moment since the last sync: all of them where they are few, seeded random ones else. Each is
