@@ -77,7 +77,10 @@ fn a_file_of_another_boot_says_so_and_then_what_its_recovery_found() {
         &["info", &q],
     ];
     let is_told = || {
-        commands.map(|command| format!("{:?}", sandbox.run(command)).contains("in another boot"))
+        commands.map(|command| {
+            let done = sandbox.run(command);
+            format!("{}{done:?}", done.text()).contains("in another boot")
+        })
     };
     assert_eq!(is_told(), [false; 4]);
     reboot(&q);
