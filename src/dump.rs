@@ -18,6 +18,7 @@ use crate::layout::{
     DEAD_QUEUE_MAX, EntryState, FormatError, Geometry, GroupId, NAME_MAX, NOTE_MAX, Offset,
     OwnedWord, OwnerId, SegmentPointer, SlotHeader, SlotState,
 };
+use crate::recover::PendingRecovery;
 use crate::verify::HEADER_FIELDS;
 
 /// A queue file, to be shown. Made by [`Dump::open`].
@@ -91,6 +92,11 @@ impl Dump {
     /// Why nobody can open the queue, if so.
     pub fn refused(&self) -> Option<FormatError> {
         self.examined.refused
+    }
+
+    /// What the next opener does first, if the file was last used in another boot.
+    pub fn pending_recovery(&self) -> Option<PendingRecovery> {
+        self.examined.pending_recovery()
     }
 
     /// Where everything lies, if the header's numbers can be; without it, only the header is shown.
@@ -168,6 +174,8 @@ impl Dump {
             ("recovered", control::RECOVERED, Word::Number),
             ("torn", control::TORN, Word::Number),
             ("missing", control::MISSING, Word::Number),
+            ("found_clean", control::FOUND_CLEAN, Word::Number),
+            ("clean", control::CLEAN, Word::Number),
         ];
         for (name, offset, word) in words {
             self.word(&mut entry, name, offset, word);

@@ -75,6 +75,10 @@ pub mod control {
     pub const TORN: Offset = Offset(HEADER_SIZE + 11 * LINE + 40);
     /// u64: sequences below the highest message that it found missing.
     pub const MISSING: Offset = Offset(HEADER_SIZE + 11 * LINE + 48);
+    /// u64: 1 if it found the mark of a clean end, and looked for nothing else.
+    pub const FOUND_CLEAN: Offset = Offset(HEADER_SIZE + 11 * LINE + 56);
+    /// u64: how the queue was left: 0 not at all, 1 clean, 2 being opened, 3 being closed.
+    pub const CLEAN: Offset = Offset(HEADER_SIZE + 12 * LINE);
 }
 
 /// Fields of a participant entry, from its start.

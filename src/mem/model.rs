@@ -52,6 +52,7 @@ impl Mem {
         words(control::ABORTED.0, 24, 3);
         words(control::SYNCER.0, 8, 1);
         words(control::STARTED.0, 56, 7);
+        words(control::CLEAN.0, 8, 1);
         for id in geometry.participant_ids() {
             words(geometry.participant(id).0, PARTICIPANT_SIZE, 3);
         }

@@ -169,6 +169,7 @@
 
 mod arena;
 mod claim;
+mod clean;
 mod cursor;
 mod dead;
 mod durable;
@@ -197,9 +198,9 @@ pub use groups::{JoiningGroup, OutOfReach, Start, Terms};
 pub use observe::{ClaimCounts, Held, Observed};
 pub use publish::{Publisher, Reserved, Stuck};
 #[cfg(not(slipring_loom))]
-pub use recover::Recovered;
+pub use recover::{Recovered, Unrecovered};
 #[cfg(not(slipring_loom))]
-pub(crate) use recover::{boot_check, boot_of};
+pub(crate) use recover::{boot_check, boot_of, recovered_in};
 pub use settle::Settle;
 pub use sleep::{Channel, Wake};
 pub use sweep::Swept;
