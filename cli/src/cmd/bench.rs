@@ -97,6 +97,9 @@ pub struct Args {
     /// Other queues, for `compare`: a folder of programs, or a file with a command on each line
     #[arg(long, value_name = "FOLDER_OR_LIST")]
     rivals: Option<PathBuf>,
+    /// Compare publishing that is confirmed on disk, with `compare`; rivals that do not promise it are left out
+    #[arg(long)]
+    durable: bool,
     /// Print one JSON object a result
     #[arg(long)]
     json: bool,
@@ -131,6 +134,11 @@ pub fn run(args: &Args) -> anyhow::Result<Code> {
     if args.rivals.is_some() && !args.workloads.contains(&Workload::Compare) {
         bail!("--rivals is for `slipring bench compare`");
     }
+    if args.durable && !args.workloads.contains(&Workload::Compare) {
+        bail!(
+            "--durable is for `slipring bench compare`; `slipring bench durable` measures slipring alone"
+        );
+    }
     let alone = allowed_cpus().len() == 1;
     let wishes = Wishes {
         workloads: args.workloads.clone(),
@@ -155,6 +163,7 @@ pub fn run(args: &Args) -> anyhow::Result<Code> {
         disk: args.disk.clone(),
         command: args.command.clone(),
         rivals: args.rivals.clone(),
+        durable: args.durable,
     };
     let show = Show {
         json: args.json,
