@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use super::server::{Client, needs, version};
-use crate::contract::{ALL_ROLES, Description};
+use crate::contract::{ALL_ROLES, Description, Missing};
 use crate::queue::{Place, Receiver, Rival, Sender};
 
 const SERVER: &str = "nats-server";
@@ -32,6 +32,17 @@ pub fn describe() -> anyhow::Result<Description> {
 }
 
 pub fn describe_always() -> anyhow::Result<Description> {
+    let found = version(SERVER, "--version");
+    let mut numbers = found
+        .split('.')
+        .map_while(|number| number.parse::<u32>().ok());
+    if numbers.next().zip(numbers.next()) < Some((2, 10)) {
+        let missing = format!(
+            "nats-server {found} cannot sync at every publish; 2.10 can, go install github.com/nats-io/nats-server/v2@latest gets it, \
+             with Go"
+        );
+        return Err(Missing(missing).into());
+    }
     Ok(Description {
         name: "nats-jetstream-always",
         durable: true,

@@ -4,9 +4,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use redb::{
-    Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
-};
+use redb::{Database, Durability, ReadableDatabase, ReadableTableMetadata, TableDefinition};
 
 use crate::contract::{ALL_ROLES, Description, built_with};
 use crate::queue::{Pair, Place, Receiver, Sender};
