@@ -62,7 +62,7 @@ const QUICK: [Workload; 12] = [
     Workload::Recovery,
     Workload::Disk,
 ];
-const BESIDES: [Workload; 2] = [Workload::Contention, Workload::Scale];
+const BESIDES: [Workload; 3] = [Workload::Contention, Workload::Durable, Workload::Scale];
 
 const SIZE: u64 = 64;
 const SWEEP: [u64; 5] = [64, 256, 1 << 10, 4 << 10, 64 << 10];

@@ -17,8 +17,8 @@ use crate::units::{parse_duration, parse_rate, parse_size};
 /// ring without any of slipring's promises, a bare futex. What is printed is the median of all rounds with the lowest and
 /// the highest, and the ratio to the limit: the one figure that is comparable between machines.
 ///
-/// Without arguments it takes about a minute for a bit of everything but `scale` and `contention`. Its queues are removed
-/// at the end. What each workload measures, and how to measure another queue, is in docs/benchmarking.md.
+/// Without arguments it takes about a minute for a bit of everything up to `disk`. Its queues are removed at the end. What
+/// each workload measures, and how to measure another queue, is in docs/benchmarking.md.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to measure [default: all up to `disk`]
