@@ -134,6 +134,9 @@ impl Facts {
 struct Found {
     messages: u64,
     ns: f64,
+    /// Of threads: what the sender took.
+    #[serde(default)]
+    published_ns: Option<f64>,
     #[serde(default)]
     first_ns: Option<u64>,
     #[serde(default)]
@@ -293,7 +296,12 @@ impl Run<'_> {
                 "{} of {count} messages came",
                 found.messages
             );
-            Ok(throughput(&[found]))
+            let mut sample = throughput(std::slice::from_ref(&found));
+            if self.foreign.spec.timed {
+                let published = found.published_ns.context("threads without published_ns")?;
+                sample.msgs_per_s = Some(count as f64 * 1e9 / published.max(1.0));
+            }
+            Ok(sample)
         }
     }
 
