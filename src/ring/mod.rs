@@ -174,6 +174,7 @@ mod cursor;
 mod dead;
 mod durable;
 mod floor;
+mod gather;
 mod groups;
 mod join;
 mod lease;
