@@ -58,9 +58,10 @@ fn act(held: &mut Option<Queue>, words: &[&str]) -> Result<String> {
         }
         ["flush"] => queue()?.producer()?.flush().map(|()| String::new())?,
         ["group", name] => {
-            queue()?.create_group(name, GroupOptions::shared().ephemeral(false))?;
+            queue()?.create_group(name, GroupOptions::shared())?;
             String::new()
         }
+        ["ungroup", name] => queue()?.delete_group(name).map(|()| String::new())?,
         ["consume"] => {
             let consumer = queue()?.consumer()?;
             let delivery = match consumer.try_recv() {

@@ -1,7 +1,7 @@
 //! The power goes while processes use a queue on a real file system; what its disk may have then is booted from, and what
 //! was promised until that moment has to be there.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ const QUEUE: &str = "queue";
 pub fn make(path: &str, mode: &str) -> Result<()> {
     let durability = match mode {
         "sync" => Durability::Sync,
-        _ => Durability::Interval(Duration::from_millis(5)),
+        _ => Durability::Interval(Duration::from_millis(30)),
     };
     let queue = Queue::options()
         .capacity(64)
@@ -177,11 +177,14 @@ fn pending(events: &[Event]) -> usize {
     events[stable..].iter().filter(is_write).count()
 }
 
-fn keep(directory: &Path, left: &Pages) -> String {
-    let path = std::env::temp_dir().join(format!("slipring-disk-failed-{}", std::process::id()));
+fn keep(settings: &Settings, left: &Pages) -> String {
+    let path = std::env::temp_dir().join(format!("slipring-disk-failed-{}", settings.seed));
     match left.to_file(&path) {
         Ok(()) => format!("the image is {}", path.display()),
-        Err(error) => format!("the image is lost with {}: {error}", directory.display()),
+        Err(error) => format!(
+            "the image is lost with {}: {error}",
+            settings.directory.display()
+        ),
     }
 }
 
@@ -206,7 +209,7 @@ pub fn what_is_confirmed_survives_power_losses(
             let broken = life.boots(&left, &ledger);
             let broken = broken.with_context(|| format!("event {at} of {}, {kept:?}", log.len()));
             if !matches!(&broken, Ok(broken) if broken.is_empty()) {
-                let place = keep(&settings.directory, &left);
+                let place = keep(settings, &left);
                 let events = log.len();
                 bail!(
                     "boot {}, power lost at event {at} of {events}, kept {kept:?}: {broken:#?}; {place}",

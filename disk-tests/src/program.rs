@@ -14,7 +14,7 @@ const USAGE: &str =
     "usage: slipring-disk [--seconds N] [--images N] [--boots N] [--seed N] [--only WORD]
 
   --seconds N  how long workers work in each boot (default 2)
-  --images N   disks booted from after each boot (default 15)
+  --images N   disks booted from after each boot (default 100)
   --boots N    boots in a row, each of which ends with a power loss (default 2)
   --seed N     of kills, moments and what the disk keeps (default: from the clock)
   --only WORD  only tests with this in their name
@@ -57,7 +57,7 @@ fn parse(directory: &str, arguments: &[&str]) -> Result<(Settings, String)> {
         directory: PathBuf::from(directory),
         seed: clock as u64 % 1_000_000,
         time: Duration::from_secs(2),
-        images: 15,
+        images: 100,
         boots: 2,
     };
     let mut only = String::new();
@@ -110,7 +110,7 @@ fn all(settings: &Settings, only: &str) -> Result<()> {
         power::a_disk_that_lies_is_caught(settings, EXT4)
     });
     for (name, kind, test) in accidents::ALL {
-        tests.run(name, kind, || test(&settings.directory));
+        tests.run(name, kind, || test(&settings.directory, kind));
     }
     if !tests.failed.is_empty() {
         bail!("seed {}: {} failed", settings.seed, tests.failed.join(", "));

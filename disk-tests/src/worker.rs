@@ -65,15 +65,16 @@ impl Produce {
 
     /// False when it is time to stop.
     fn step(&mut self, random: &mut Random) -> Result<bool> {
-        match random.below(8) {
-            0 => return self.batch(),
-            1 if !self.syncs => {
+        // Where not every publish syncs, much is to be under way when one does.
+        match random.below(24) {
+            0..3 => return self.batch(),
+            3 if !self.syncs => {
                 self.producer.flush()?;
                 return self.confirm();
             }
             _ => {}
         }
-        let durably = random.one_in(3);
+        let durably = random.one_in(if self.syncs { 3 } else { 24 });
         let (origin, bytes) = self.next();
         let published = if durably {
             self.producer.publish_durable(&bytes)

@@ -1,0 +1,41 @@
+//! Another program changes the length of the file.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
+use super::Stage;
+use crate::hand::{Hand, word};
+use crate::mounts::{Kind, run};
+
+pub fn a_file_that_grows_is_the_same_queue(directory: &Path, kind: Kind) -> Result<()> {
+    let stage = Stage::new(directory, kind, "")?;
+    let queue = stage.queue();
+    let queue = word(&queue)?;
+    let (mut one, mut other) = (Hand::new()?, Hand::new()?);
+    one.does(&format!("create {queue} sync 64"))?;
+    one.does("publish a")?;
+    run("truncate", ["-s", "+1M", queue])?;
+    one.does("publish b")?;
+    println!("   open: {}", other.ask(&format!("open {queue}"))?);
+    println!("   consume: {}", other.ask("consume")?);
+    ensure!(one.does("consume")? == "a");
+    Ok(())
+}
+
+pub fn a_file_cut_short_kills_who_touches_what_is_lost(directory: &Path, kind: Kind) -> Result<()> {
+    let stage = Stage::new(directory, kind, "")?;
+    let queue = stage.queue();
+    let queue = word(&queue)?;
+    let (mut one, mut other) = (Hand::new()?, Hand::new()?);
+    one.does(&format!("create {queue} sync 64"))?;
+    other.does(&format!("open {queue}"))?;
+    one.does("publish a")?;
+    run("truncate", ["-s", "8192", queue])?;
+    one.dies("publish b")?;
+    let mut late = Hand::new()?;
+    println!("   open: {}", late.ask(&format!("open {queue}"))?);
+    println!("   inspect: {}", late.ask(&format!("inspect {queue}"))?);
+    println!("   verify: {}", late.ask(&format!("verify {queue}"))?);
+    other.dies("consume")
+}
