@@ -10,7 +10,11 @@ use anyhow::{Context, Result, bail, ensure};
 use slipring::{ClaimError, Durability, GroupOptions, Inspector, Queue};
 
 /// Longer than a slot of the queues made here.
-pub const LONG: usize = 3000;
+const LONG: usize = 3000;
+/// Bytes of their arena.
+pub const ARENA: u64 = 1 << 20;
+/// What is said of one that was killed by SIGBUS, which has this number on all of Linux' common platforms.
+pub const DIED: &str = "died of signal 7";
 
 /// `hand`: obeys.
 pub fn obey() -> Result<()> {
@@ -20,7 +24,7 @@ pub fn obey() -> Result<()> {
         let words: Vec<_> = line.split(' ').collect();
         let reply = match act(&mut queue, &words) {
             Ok(text) => format!("ok {text}"),
-            Err(error) => format!("error {error:#}"),
+            Err(error) => format!("error {error}"),
         };
         writeln!(stdout(), "{}", reply.replace('\n', " "))?;
         stdout().flush()?;
@@ -38,7 +42,7 @@ fn act(held: &mut Option<Queue>, words: &[&str]) -> Result<String> {
                 _ => Durability::Interval(Duration::from_secs(60)),
             };
             let options = Queue::options().capacity(capacity.parse()?).slot_size(1024);
-            let options = options.max_message(4096).arena_size(1 << 17);
+            let options = options.max_message(4096).arena_size(ARENA);
             *held = Some(options.durability(durability).create(path)?);
             String::new()
         }
@@ -132,14 +136,10 @@ impl Hand {
     /// Lets it do what it dies of.
     pub fn dies(&mut self, order: &str) -> Result<()> {
         let reply = self.ask(order)?;
-        let sigbus = format!("died of signal {}", SIGBUS);
-        ensure!(reply == sigbus, "{order}: {reply}, expected {sigbus}");
+        ensure!(reply == DIED, "{order}: {reply}, expected: {DIED}");
         Ok(())
     }
 }
-
-/// On all of Linux' common platforms.
-const SIGBUS: i32 = 7;
 
 impl Drop for Hand {
     fn drop(&mut self) {

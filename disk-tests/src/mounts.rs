@@ -122,12 +122,6 @@ impl Mounted {
     pub fn path(&self) -> &Path {
         &self.0
     }
-
-    /// The loop device below.
-    pub fn device(&self) -> Result<String> {
-        let arguments: [&OsStr; 3] = ["-no".as_ref(), "SOURCE".as_ref(), self.0.as_ref()];
-        Ok(run("findmnt", arguments)?.trim().to_owned())
-    }
 }
 
 impl Drop for Mounted {

@@ -28,7 +28,7 @@ fn missing() -> Vec<String> {
             missing.push(device.to_owned());
         }
     }
-    for program in ["mount", "umount", "findmnt", "unshare", "filefrag"] {
+    for program in ["mount", "umount", "unshare", "filefrag", "chattr"] {
         if !has(program) {
             missing.push(program.to_owned());
         }

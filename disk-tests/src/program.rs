@@ -106,11 +106,13 @@ fn all(settings: &Settings, only: &str) -> Result<()> {
         );
         tests.run(&name, kind, || survives(settings, kind, mode));
     }
-    tests.run("a_disk_that_lies_is_caught", EXT4, || {
+    tests.run("a_disk_that_lies_is_caught ext4", EXT4, || {
         power::a_disk_that_lies_is_caught(settings, EXT4)
     });
     for (name, kind, test) in accidents::ALL {
-        tests.run(name, kind, || test(&settings.directory, kind));
+        tests.run(&format!("{name} {}", kind.name), kind, || {
+            test(&settings.directory, kind)
+        });
     }
     if !tests.failed.is_empty() {
         bail!("seed {}: {} failed", settings.seed, tests.failed.join(", "));

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use super::Stage;
 use crate::disk::Faults;
 use crate::hand::{Hand, word};
-use crate::mounts::{Kind, set_boot};
+use crate::mounts::{EXT4, Kind, set_boot};
 
 const POISONED: [&str; 3] = [
     "syncing the file failed",
@@ -46,7 +46,9 @@ fn a_failed_sync(
     kind: Kind,
     faults: impl Fn(&Stage) -> Result<Faults>,
 ) -> Result<()> {
-    let stage = Stage::new(directory, kind, "errors=continue")?;
+    // A failed write of the queue is no reason to stop the file system.
+    let options = if kind == EXT4 { "errors=continue" } else { "" };
+    let stage = Stage::new(directory, kind, options)?;
     let queue = stage.queue();
     let queue = word(&queue)?;
     let (mut one, mut other, mut later) = (Hand::new()?, Hand::new()?, Hand::new()?);

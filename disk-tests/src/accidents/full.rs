@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use super::Stage;
-use crate::hand::{Hand, word};
-use crate::mounts::{Kind, run};
+use crate::hand::{DIED, Hand, word};
+use crate::mounts::{Kind, run, set_boot};
 
 /// Writes a file until nothing more can be written.
 fn fill(place: &Path) -> Result<()> {
@@ -51,7 +51,10 @@ pub fn a_full_disk_refuses_a_new_queue_and_leaves_nothing(
 
 /// All its blocks are there since it was made.
 pub fn a_queue_on_a_disk_that_fills_goes_on(directory: &Path, kind: Kind) -> Result<()> {
-    let stage = Stage::new(directory, kind, "")?;
+    goes_on_when_full(&Stage::new(directory, kind, "")?)
+}
+
+fn goes_on_when_full(stage: &Stage) -> Result<()> {
     let queue = stage.queue();
     let queue = word(&queue)?;
     let mut hand = Hand::new()?;
@@ -77,8 +80,7 @@ pub fn a_queue_on_a_disk_that_fills_goes_on(directory: &Path, kind: Kind) -> Res
     Ok(())
 }
 
-/// Where each write takes new room, one that finds none fails its sync, or kills who writes; then it is as after a failed
-/// sync, and what was durable before is there.
+/// Where each write takes new room, whoever finds none is killed: what was durable before is there after a reboot.
 pub fn a_copying_file_system_that_fills_loses_nothing_durable(
     directory: &Path,
     kind: Kind,
@@ -88,25 +90,41 @@ pub fn a_copying_file_system_that_fills_loses_nothing_durable(
     let queue = word(&queue)?;
     let mut hand = Hand::new()?;
     hand.does(&format!("create {queue} sync 1024"))?;
+    for number in 0..SAFE {
+        hand.does(&format!("publish message-{number}"))?;
+    }
     fill(&stage.place())?;
-    let mut durable = 0;
-    let ended = loop {
-        let reply = hand.ask(&format!("publish message-{durable}"))?;
-        if !reply.starts_with("ok") || durable == 1000 {
-            break reply;
+    let mut last = String::new();
+    for number in SAFE..1000 {
+        last = hand.ask(&format!("publish message-{number}"))?;
+        if !last.starts_with("ok") {
+            break;
         }
-        durable += 1;
-    };
-    println!("   after {durable} messages: {ended}");
+    }
+    let failed = last == DIED || last.contains("syncing the file failed");
+    ensure!(failed, "on a full disk: {last}");
     drop(hand);
     run("rm", [word(&stage.place().join("filler"))?])?;
     stage.mount_again()?;
-    crate::mounts::set_boot(directory, 2)?;
+    set_boot(directory, 2)?;
     let mut hand = Hand::new()?;
     hand.does(&format!("open {queue}"))?;
-    for number in 0..durable {
+    for number in 0..SAFE {
         let text = hand.does("consume")?;
         ensure!(text == format!("message-{number}"), "{text}");
     }
     hand.does("publish x").map(drop)
+}
+
+/// Messages before the disk is full.
+const SAFE: u32 = 10;
+
+/// Files made in a directory with this attribute are written in place.
+pub fn a_copying_file_system_told_not_to_copy_goes_on_when_full(
+    directory: &Path,
+    kind: Kind,
+) -> Result<()> {
+    let stage = Stage::new(directory, kind, "")?;
+    run("chattr", ["+C", word(&stage.place())?])?;
+    goes_on_when_full(&stage)
 }

@@ -21,7 +21,7 @@ use crate::pages::Pages;
 type Test = fn(&Path, Kind) -> Result<()>;
 
 /// Each with its name, and the file system it is about.
-pub const ALL: [(&str, Kind, Test); 14] = [
+pub const ALL: [(&str, Kind, Test); 15] = [
     (
         "a_full_disk_refuses_a_new_queue_and_leaves_nothing",
         EXT4,
@@ -51,6 +51,11 @@ pub const ALL: [(&str, Kind, Test); 14] = [
         "a_copying_file_system_that_fills_loses_nothing_durable",
         BTRFS,
         full::a_copying_file_system_that_fills_loses_nothing_durable,
+    ),
+    (
+        "a_copying_file_system_told_not_to_copy_goes_on_when_full",
+        BTRFS,
+        full::a_copying_file_system_told_not_to_copy_goes_on_when_full,
     ),
     (
         "a_failed_flush_of_the_disk_stops_every_publisher",
@@ -143,6 +148,13 @@ impl Stage {
 
     fn queue(&self) -> PathBuf {
         self.place().join("queue")
+    }
+
+    /// Of the queue's file.
+    fn length(&self) -> Result<u64> {
+        let queue = self.queue();
+        let queue = queue.to_str().context("an odd path")?;
+        Ok(run("stat", ["-c", "%s", queue])?.trim().parse()?)
     }
 
     /// Where on the disk the queue's bytes lie, from this one on.

@@ -17,9 +17,15 @@ pub fn a_file_that_grows_is_the_same_queue(directory: &Path, kind: Kind) -> Resu
     one.does("publish a")?;
     run("truncate", ["-s", "+1M", queue])?;
     one.does("publish b")?;
-    println!("   open: {}", other.ask(&format!("open {queue}"))?);
-    println!("   consume: {}", other.ask("consume")?);
     ensure!(one.does("consume")? == "a");
+    // A size that nobody of ours has given it.
+    other.fails(
+        &format!("open {queue}"),
+        &[queue, "grown file", "its header asks for"],
+    )?;
+    run("truncate", ["-s", "-1M", queue])?;
+    other.does(&format!("open {queue}"))?;
+    ensure!(other.does("consume")? == "b");
     Ok(())
 }
 
@@ -34,8 +40,9 @@ pub fn a_file_cut_short_kills_who_touches_what_is_lost(directory: &Path, kind: K
     run("truncate", ["-s", "8192", queue])?;
     one.dies("publish b")?;
     let mut late = Hand::new()?;
-    println!("   open: {}", late.ask(&format!("open {queue}"))?);
-    println!("   inspect: {}", late.ask(&format!("inspect {queue}"))?);
-    println!("   verify: {}", late.ask(&format!("verify {queue}"))?);
+    let truncated = [queue, "truncated file: 8192 bytes", "its header asks for"];
+    late.fails(&format!("open {queue}"), &truncated)?;
+    late.fails(&format!("inspect {queue}"), &truncated)?;
+    ensure!(late.does(&format!("verify {queue}"))? == "1");
     other.dies("consume")
 }
