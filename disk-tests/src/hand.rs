@@ -66,6 +66,10 @@ fn act(held: &mut Option<Queue>, words: &[&str]) -> Result<String> {
             String::new()
         }
         ["ungroup", name] => queue()?.delete_group(name).map(|()| String::new())?,
+        ["sweep"] => {
+            queue()?.sweep();
+            String::new()
+        }
         ["consume"] => {
             let consumer = queue()?.consumer()?;
             let delivery = match consumer.try_recv() {

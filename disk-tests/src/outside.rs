@@ -15,7 +15,7 @@ use crate::power::Settings;
 pub const INSIDE: &str = "inside";
 
 /// Beyond what the arguments ask for.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 fn missing() -> Vec<String> {
     let mut missing = Vec::new();
