@@ -34,6 +34,9 @@ const TICK: u64 = 1_000;
 /// Nanoseconds a sync takes.
 const SYNC: u64 = 400_000;
 
+/// Longer than all syncs and waits of a test.
+const WATCHDOG: u64 = 1_000_000_000;
+
 /// Time passes when somebody looks at the clock, or syncs.
 struct Scene {
     ring: Ring,
@@ -54,6 +57,7 @@ impl Disk for Scene {
 
     fn clock_ns(&self) -> u64 {
         self.now.set(self.now.get() + TICK);
+        assert!(self.now.get() < WATCHDOG, "it waits without end");
         self.now.get()
     }
 
