@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use common::{Backing, MINUTE, directory, role, say, spawn_child, watchdog};
 use slipring::layout::FileHeader;
-use slipring::layout::geometry::{control, slot};
+use slipring::layout::geometry::{control, group, slot};
 use slipring::mem::fault;
 use slipring::{
     AckError, Dump, Durability, GroupError, GroupOptions, Inspector, OpenErrorKind, Options,
@@ -357,6 +357,29 @@ fn a_torn_message_is_counted_and_never_delivered() {
     let queue = Queue::open(&path).unwrap();
     assert_eq!(queue.recovery().unwrap().torn, 1);
     assert_eq!(drain(&queue), ["one", "six"]);
+}
+
+#[test]
+fn a_floor_of_a_later_moment_than_the_claims_below_it_is_believed() {
+    let (_dir, path) = place();
+    let queue = small(rarely()).create(&path).unwrap();
+    queue.producer().unwrap().publish_batch(["a", "b"]).unwrap();
+    let consumer = queue.consumer().unwrap();
+    consumer.recv().unwrap().ack().unwrap();
+    drop((consumer, queue));
+    let geometry = *slipring::Inspector::open(&path).unwrap().geometry();
+    let group = slipring::layout::GroupId(0);
+    assert_eq!(word(&path, geometry.group(group).plus(group::FLOOR)), 1);
+    let file = File::options().write(true).open(&path).unwrap();
+    // The disk had the page of the floor written, and that of the claim not yet.
+    file.write_all_at(&[0; 8], geometry.claim(group, 0).0)
+        .unwrap();
+    lose_mark(&path);
+    reboot(&path);
+    let queue = Queue::open(&path).unwrap();
+    assert!(!queue.recovery().unwrap().clean);
+    assert_eq!(slipring::verify(&path).unwrap().damage().count(), 0);
+    assert_eq!(drain(&queue), ["b"]);
 }
 
 #[test]

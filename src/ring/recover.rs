@@ -383,13 +383,20 @@ impl Ring {
     fn recover_group(&self, id: GroupId, until: u64) {
         let from = self.window(until).start;
         let exclusive = self.is_exclusive(id);
+        let word = |field| self.geo.group(id).plus(field);
+        let mut floor = self.recovery_word(word(group::FLOOR)).clamp(from, until);
         for sequence in from..until {
+            let lap = self.geo.lap(sequence);
             let kept = self.load_slot(sequence).1 == SlotView::Published;
             let offset = self.geo.claim(id, sequence);
             let claim = ClaimWord(self.recovery_word(offset));
-            let recovered = match claim.state_in(self.geo.lap(sequence)) {
+            let recovered = match claim.state_in(lap) {
                 // On a hole anything but this would keep the floor back.
                 _ if !kept => 0,
+                // The floor may be of a later moment than what it has passed.
+                _ if !exclusive && sequence < floor => {
+                    ClaimWord::new(lap, 0, OwnerId(0), ClaimState::Done).0
+                }
                 Some(ClaimState::Claimed | ClaimState::Opened) if !exclusive => {
                     claim.with_state(ClaimState::Ready).0
                 }
@@ -402,8 +409,6 @@ impl Ring {
         for sequence in self.never_taken(until) {
             self.set(self.geo.claim(id, sequence), 0);
         }
-        let word = |field| self.geo.group(id).plus(field);
-        let mut floor = self.recovery_word(word(group::FLOOR)).clamp(from, until);
         // A cursor would pass holes too, but there may be no consumer, and producers wait for its floor.
         while floor < until && self.is_settled(id, floor) {
             floor += 1;
