@@ -367,7 +367,7 @@ fn a_floor_of_a_later_moment_than_the_claims_below_it_is_believed() {
     let consumer = queue.consumer().unwrap();
     consumer.recv().unwrap().ack().unwrap();
     drop((consumer, queue));
-    let geometry = *slipring::Inspector::open(&path).unwrap().geometry();
+    let geometry = *Inspector::open(&path).unwrap().geometry();
     let group = slipring::layout::GroupId(0);
     assert_eq!(word(&path, geometry.group(group).plus(group::FLOOR)), 1);
     let file = File::options().write(true).open(&path).unwrap();
