@@ -385,6 +385,7 @@ impl Ring {
         let exclusive = self.is_exclusive(id);
         let word = |field| self.geo.group(id).plus(field);
         let mut floor = self.recovery_word(word(group::FLOOR)).clamp(from, until);
+        let start = self.recovery_word(word(group::START)).min(until);
         for sequence in from..until {
             let lap = self.geo.lap(sequence);
             let kept = self.load_slot(sequence).1 == SlotView::Published;
@@ -394,7 +395,7 @@ impl Ring {
                 // On a hole anything but this would keep the floor back.
                 _ if !kept => 0,
                 // The floor may be of a later moment than what it has passed.
-                _ if !exclusive && sequence < floor => {
+                _ if !exclusive && (start..floor).contains(&sequence) => {
                     ClaimWord::new(lap, 0, OwnerId(0), ClaimState::Done).0
                 }
                 Some(ClaimState::Claimed | ClaimState::Opened) if !exclusive => {
@@ -418,7 +419,6 @@ impl Ring {
         self.set(word(group::OPENED), opened);
         self.set(word(group::HEAD), floor);
         self.set(word(group::READY), ReadyHint(0).lowered_to(floor).0);
-        let start = self.recovery_word(word(group::START)).min(until);
         self.set(word(group::START), start);
         let owner = OwnedWord(self.recovery_word(word(group::OWNER)));
         self.set(word(group::OWNER), owner.with_state(EntryState::Free).0);
