@@ -1,8 +1,10 @@
 //! What durability costs, beside the disk's own fdatasync.
 //!
-//! `cargo bench --bench durable` publishes to a queue in the directory `--dir` (the temporary one by default), in each mode and
-//! with 1 to 64 publishers, and prints for each case messages per second, messages per sync, and how long a publish took: p50 and
-//! p99. Before and after stands a loop that writes 8 bytes of a file of its own and syncs it. `--test` runs a few of each.
+//! `cargo bench --bench durable` publishes to a queue in the directory `--dir` (the temporary one by default), in each mode,
+//! with 1 to 64 publishers that are threads, one by one and by 32, and prints for each case messages per second, messages per
+//! sync, and how long a publish took: p50, p99, and p50 by that of the disk. For that, right before each case a loop writes 8
+//! bytes of a file of its own and syncs it. `--rounds` says how often all cases take turns, `--test` runs a few of each.
+//! `slipring bench durable` measures the same between processes.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,38 +23,76 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use slipring::layout::geometry::control;
-use slipring::{Durability, Queue};
+use slipring::{Durability, Message, Queue};
 
 const CAPACITY: u64 = 4096;
 const PAYLOAD: [u8; 64] = [7; 64];
+const INTERVAL: Durability = Durability::Interval(Duration::from_millis(100));
+
+/// What to measure.
+struct Case {
+    mode: Durability,
+    durably: bool,
+    publishers: usize,
+    batch: usize,
+}
+
+const CASES: [Case; 9] = [
+    case(Durability::None, false, 1, 1),
+    case(INTERVAL, false, 1, 1),
+    case(INTERVAL, true, 1, 1),
+    case(Durability::Sync, false, 1, 1),
+    case(Durability::Sync, false, 2, 1),
+    case(Durability::Sync, false, 8, 1),
+    case(Durability::Sync, false, 64, 1),
+    case(Durability::Sync, false, 1, 32),
+    case(Durability::Sync, false, 64, 32),
+];
+
+const fn case(mode: Durability, durably: bool, publishers: usize, batch: usize) -> Case {
+    Case {
+        mode,
+        durably,
+        publishers,
+        batch,
+    }
+}
+
+/// How long each publish, or sync, took, and how many messages and syncs there were.
+struct Found {
+    elapsed: Duration,
+    took: Vec<Duration>,
+    messages: usize,
+    syncs: u64,
+}
+
+impl Found {
+    fn at(&self, share: usize) -> Duration {
+        self.took[(self.took.len() * share / 100).min(self.took.len() - 1)]
+    }
+}
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let at = |name: &str| arguments.iter().position(|argument| argument == name);
     let place = at("--dir").map_or_else(std::env::temp_dir, |at| PathBuf::from(&arguments[at + 1]));
-    let each = Duration::from_millis(if at("--test").is_some() { 20 } else { 2000 });
+    let rounds = at("--rounds").map_or(1, |at| arguments[at + 1].parse().unwrap());
+    let each = Duration::from_millis(if at("--test").is_some() { 20 } else { 1000 });
     let dir = tempfile::tempdir_in(place).unwrap();
     println!(
-        "{:<44} {:>12} {:>10} {:>10} {:>10}",
-        "", "per second", "per sync", "p50", "p99"
+        "{:<44} {:>12} {:>10} {:>10} {:>10} {:>10} {:>6}",
+        "", "per second", "per sync", "p50", "p99", "fdatasync", "ratio"
     );
-    bare(dir.path(), each);
-    let interval = Durability::Interval(Duration::from_millis(100));
-    for (mode, durably, publishers) in [
-        (Durability::None, false, 1),
-        (interval, false, 1),
-        (interval, true, 1),
-        (Durability::Sync, false, 1),
-        (Durability::Sync, false, 8),
-        (Durability::Sync, false, 64),
-    ] {
-        publish(dir.path(), mode, durably, publishers, each);
+    for _ in 0..rounds {
+        for case in &CASES {
+            let disk = bare(dir.path(), each / 4);
+            report(case, &publish(dir.path(), case, each), &disk);
+        }
     }
-    bare(dir.path(), each);
 }
 
 /// The disk alone: one writer, 8 bytes, fdatasync.
-fn bare(dir: &Path, each: Duration) {
+fn bare(dir: &Path, each: Duration) -> Found {
     let file = File::create(dir.join("bare")).unwrap();
     file.write_all_at(&vec![0; 1 << 20], 0).unwrap();
     file.sync_all().unwrap();
@@ -65,17 +105,22 @@ fn bare(dir: &Path, each: Duration) {
         file.sync_data().unwrap();
         took.push(one.elapsed());
     }
-    let syncs = took.len() as u64;
-    report("fdatasync of 8 bytes", start.elapsed(), took, Some(syncs));
+    took.sort_unstable();
+    Found {
+        elapsed: start.elapsed(),
+        messages: took.len(),
+        syncs: took.len() as u64,
+        took,
+    }
 }
 
-fn publish(dir: &Path, mode: Durability, durably: bool, publishers: usize, each: Duration) {
+fn publish(dir: &Path, case: &Case, each: Duration) -> Found {
     let path = dir.join("queue");
     let options = Queue::options().capacity(CAPACITY).max_message(64);
-    let queue = options.durability(mode).create(&path).unwrap();
+    let queue = options.durability(case.mode).create(&path).unwrap();
     let over = AtomicBool::new(false);
     let start = Instant::now();
-    let took = std::thread::scope(|scope| {
+    let mut took = std::thread::scope(|scope| {
         // Somebody has to make room.
         let consuming = scope.spawn(|| {
             let consumer = queue.consumer().unwrap();
@@ -85,8 +130,8 @@ fn publish(dir: &Path, mode: Durability, durably: bool, publishers: usize, each:
                 }
             }
         });
-        let publishing: Vec<_> = (0..publishers)
-            .map(|_| scope.spawn(|| publish_for(&queue, durably, each)))
+        let publishing: Vec<_> = (0..case.publishers)
+            .map(|_| scope.spawn(|| publish_for(&queue, case, each)))
             .collect();
         let took: Vec<_> = publishing
             .into_iter()
@@ -100,25 +145,30 @@ fn publish(dir: &Path, mode: Durability, durably: bool, publishers: usize, each:
     let mut syncs = [0; 8];
     let file = File::open(&path).unwrap();
     file.read_exact_at(&mut syncs, control::FINISHED.0).unwrap();
-    let how = if durably {
-        "publish_durable"
-    } else {
-        "publish"
-    };
-    let name = format!("{mode}, {how}, {publishers} publishers");
-    let syncs = u64::from_le_bytes(syncs);
-    report(&name, elapsed, took, (syncs > 0).then_some(syncs));
     drop(queue);
     Queue::unlink(&path).unwrap();
+    took.sort_unstable();
+    Found {
+        elapsed,
+        messages: took.len() * case.batch,
+        syncs: u64::from_le_bytes(syncs),
+        took,
+    }
 }
 
-fn publish_for(queue: &Queue, durably: bool, each: Duration) -> Vec<Duration> {
+fn publish_for(queue: &Queue, case: &Case, each: Duration) -> Vec<Duration> {
     let mut producer = queue.producer().unwrap();
     let start = Instant::now();
     let mut took = Vec::new();
     while start.elapsed() < each {
         let one = Instant::now();
-        if durably {
+        if case.batch > 1 {
+            let batch = (0..case.batch).map(|_| Message::new(&PAYLOAD));
+            assert_eq!(
+                producer.publish_batch(batch).unwrap().published,
+                case.batch as u64
+            );
+        } else if case.durably {
             producer.publish_durable(&PAYLOAD).unwrap();
         } else {
             producer.publish(&PAYLOAD).unwrap();
@@ -128,17 +178,24 @@ fn publish_for(queue: &Queue, durably: bool, each: Duration) -> Vec<Duration> {
     took
 }
 
-fn report(name: &str, elapsed: Duration, mut took: Vec<Duration>, syncs: Option<u64>) {
-    took.sort_unstable();
-    let count = took.len();
-    let at = |share: usize| took[(count * share / 100).min(count - 1)];
-    let per_second = count as f64 / elapsed.as_secs_f64();
-    let per_sync = syncs.map_or("-".to_owned(), |syncs| {
-        format!("{:.1}", count as f64 / syncs as f64)
-    });
+fn report(case: &Case, found: &Found, disk: &Found) {
+    let how = match (case.durably, case.batch) {
+        (true, _) => "publish_durable".to_owned(),
+        (false, 1) => "publish".to_owned(),
+        (false, batch) => format!("publish_batch of {batch}"),
+    };
+    let per_sync = if found.syncs > 0 {
+        format!("{:.1}", found.messages as f64 / found.syncs as f64)
+    } else {
+        "-".to_owned()
+    };
     println!(
-        "{name:<44} {per_second:>12.0} {per_sync:>10} {:>10.1?} {:>10.1?}",
-        at(50),
-        at(99)
+        "{:<44} {:>12.0} {per_sync:>10} {:>10.1?} {:>10.1?} {:>10.1?} {:>6.2}",
+        format!("{}, {how}, {} publishers", case.mode, case.publishers),
+        found.messages as f64 / found.elapsed.as_secs_f64(),
+        found.at(50),
+        found.at(99),
+        disk.at(50),
+        found.at(50).as_secs_f64() / disk.at(50).as_secs_f64(),
     );
 }

@@ -78,7 +78,41 @@ fn operations(c: &mut Criterion) {
             BatchSize::SmallInput,
         );
     });
+    checksums(c);
     c.bench_function("empty poll", |b| b.iter(|| exclusive.try_recv().is_err()));
+}
+
+/// Sealing a message when it is published, and comparing when it is received.
+fn checksums(c: &mut Criterion) {
+    for (sealed, compared) in [(false, false), (true, false), (true, true)] {
+        let queue = Queue::options()
+            .capacity(1024)
+            .slot_size(2048)
+            .max_message(1 << 16)
+            .timestamps(Timestamps::Off)
+            .checksums(sealed)
+            .verify(compared)
+            .in_memory()
+            .expect("memory");
+        let (mut producer, consumer) = (
+            queue.producer().expect("a producer"),
+            queue.consumer().expect("a consumer"),
+        );
+        for length in [64, 1024, 16 << 10] {
+            let payload = vec![7; length];
+            let name = match (sealed, compared) {
+                (false, _) => "no checksum",
+                (true, false) => "checksum made",
+                (true, true) => "checksum made and compared",
+            };
+            c.bench_function(&format!("publish, claim, ack {length} B, {name}"), |b| {
+                b.iter(|| {
+                    producer.publish(&payload).expect("room");
+                    consumer.try_recv().expect("a message").ack().expect("ours")
+                });
+            });
+        }
+    }
 }
 
 criterion_group!(benches, operations);

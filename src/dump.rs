@@ -18,6 +18,7 @@ use crate::layout::{
     DEAD_QUEUE_MAX, EntryState, FormatError, Geometry, GroupId, NAME_MAX, NOTE_MAX, Offset,
     OwnedWord, OwnerId, SegmentPointer, SlotHeader, SlotState,
 };
+use crate::recover::PendingRecovery;
 use crate::verify::HEADER_FIELDS;
 
 /// A queue file, to be shown. Made by [`Dump::open`].
@@ -93,6 +94,11 @@ impl Dump {
         self.examined.refused
     }
 
+    /// What the next opener does first, if the file was last used in another boot.
+    pub fn pending_recovery(&self) -> Option<PendingRecovery> {
+        self.examined.pending_recovery()
+    }
+
     /// Where everything lies, if the header's numbers can be; without it, only the header is shown.
     pub fn geometry(&self) -> Option<&Geometry> {
         self.examined.geometry.as_ref()
@@ -161,6 +167,10 @@ impl Dump {
             ("durable", control::DURABLE, Word::Number),
             ("poisoned", control::POISONED, Word::Number),
             ("synced_view", control::SYNCED_VIEW, Word::Number),
+            ("asked", control::ASKED, Word::Number),
+            ("covered", control::COVERED, Word::Number),
+            ("expected", control::EXPECTED, Word::Number),
+            ("sync_ns", control::SYNC_NS, Word::Number),
             ("epoch", control::EPOCH, Word::Number),
             ("boot_first", control::BOOT_FIRST, Word::Number),
             ("boot_second", control::BOOT_SECOND, Word::Number),
@@ -168,6 +178,8 @@ impl Dump {
             ("recovered", control::RECOVERED, Word::Number),
             ("torn", control::TORN, Word::Number),
             ("missing", control::MISSING, Word::Number),
+            ("found_clean", control::FOUND_CLEAN, Word::Number),
+            ("clean", control::CLEAN, Word::Number),
         ];
         for (name, offset, word) in words {
             self.word(&mut entry, name, offset, word);

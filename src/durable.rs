@@ -27,6 +27,14 @@ impl Disk for FileDisk<'_> {
             u64::try_from(number).unwrap_or(1).max(1)
         })
     }
+
+    fn clock_ns(&self) -> u64 {
+        sys::monotonic_ns()
+    }
+
+    fn give_way(&self) {
+        std::thread::yield_now();
+    }
 }
 
 /// Why something is not on the disk.

@@ -86,7 +86,7 @@ pub enum OpenErrorKind {
     },
     /// After a reboot, a process that another boot knows is still attached: another machine has the file system, too.
     OtherBoot,
-    /// Another process puts the queue in order after a reboot, and does not finish.
+    /// Another process puts the queue in order, after a reboot or before it leaves, and does not finish.
     Recovering,
     /// Not enough room on the file system for a file of this size.
     NoSpace {
@@ -171,7 +171,7 @@ impl fmt::Display for OpenErrorKind {
                 "attached by a process of another boot: open it on the machine that has it, or stop that process",
             ),
             Self::Recovering => f.write_str(
-                "another process recovers it after a reboot and does not finish: stop that process, and open it again",
+                "another process puts it in order and does not finish: stop that process, and open it again",
             ),
             Self::NotFound => f.write_str("no such queue: create it first"),
             Self::AlreadyExists => f.write_str("exists already: open it, or remove it first"),

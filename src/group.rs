@@ -8,7 +8,7 @@ use crate::durable::NotSynced;
 use crate::error::{AttachError, GeometryError, GroupError};
 use crate::layout::geometry::group;
 use crate::layout::header::FullPolicy;
-use crate::layout::{EntryState, GroupId, NAME_MAX, OwnedWord};
+use crate::layout::{ACK_TIMEOUT_MAX_MS, EntryState, GroupId, NAME_MAX, OwnedWord};
 use crate::participant::{Attachment, Futex};
 use crate::ring::{OutOfReach, Ring, Start, Terms};
 use crate::sync::Ordering;
@@ -138,8 +138,6 @@ impl GroupOptions {
         })
     }
 }
-
-const ACK_TIMEOUT_MAX_MS: u64 = 1 << 40;
 
 /// A group of a queue. Holding one holds nothing: it may be deleted meanwhile.
 #[derive(Clone, Debug)]

@@ -13,9 +13,11 @@ use crate::layout::header::{FullPolicy, Timestamps, Verified};
 use crate::mem::Mem;
 use crate::participant::{Locks, is_alive};
 use crate::path;
+use crate::recover::PendingRecovery;
 use crate::replay::{self, NoTimestamps, Replay, ReplayFrom, ReplayedMessage};
 use crate::ring::{Observed, Ring};
 use crate::stats::Stats;
+use crate::sync::Ordering;
 use crate::sys::ForkGuard;
 
 /// A queue, looked at.
@@ -143,6 +145,15 @@ impl Inspector {
             Observed::Overwritten => Peeked::Overwritten,
             Observed::Damaged => Peeked::Damaged,
         }
+    }
+
+    /// What the next opener does first, if the file was last used in another boot. Until then all that is shown here is what
+    /// the disk has.
+    pub fn pending_recovery(&self) -> Option<PendingRecovery> {
+        let mem = self.ring.mem();
+        // ORDERING: Relaxed; for people to read.
+        let word = |offset| mem.word(offset).load(Ordering::Relaxed);
+        PendingRecovery::of(word, self.verified.boot_id, self.verified.durability)
     }
 
     /// The next sequence to be taken.

@@ -41,8 +41,8 @@
 //! | the file is damaged | an error that says where |
 //!
 //! Delivery is at least once per group. The file survives the processes; what survives the machine is chosen at creation
-//! ([`Options::durability`]): without durability a reboot drops all messages; with it, what was confirmed is there, whatever
-//! the disk had of the rest.
+//! ([`Options::durability`]): without durability any reboot, an orderly one too, drops all messages; with it, what was
+//! confirmed is there, whatever the disk had of the rest.
 //!
 //! # Trust
 //! Whoever can write the file is trusted to run this code: it may crash, pause or die, but a process that scribbles over
@@ -69,6 +69,8 @@ compile_error!(
 mod at_hand;
 #[cfg(not(slipring_loom))]
 mod claims;
+#[cfg(not(slipring_loom))]
+mod clean;
 #[cfg(not(slipring_loom))]
 mod consumer;
 #[cfg(not(slipring_loom))]
@@ -166,6 +168,8 @@ pub use path::directory;
 pub use producer::{Batch, Producer};
 #[cfg(not(slipring_loom))]
 pub use queue::Queue;
+#[cfg(not(slipring_loom))]
+pub use recover::PendingRecovery;
 #[cfg(not(slipring_loom))]
 pub use replay::{NoTimestamps, Replay, ReplayFrom, Replayed, ReplayedMessage};
 #[cfg(not(slipring_loom))]

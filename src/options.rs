@@ -313,6 +313,15 @@ impl Options {
         }
     }
 
+    /// The same, where nothing is said of what survives a reboot.
+    pub(crate) fn or_durability(self, durability: Durability, checksums: bool) -> Self {
+        Self {
+            durability: self.durability.or(Some(durability)),
+            checksums: self.checksums.or(checksums.then_some(true)),
+            ..self
+        }
+    }
+
     pub(crate) fn full_policy(&self) -> FullPolicy {
         self.full_policy.unwrap_or_default()
     }

@@ -9,7 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::durable::{self, Flusher};
+use crate::clean;
+use crate::durable::Flusher;
 use crate::file;
 use crate::layout::geometry::{control, participant};
 use crate::layout::header::Verified;
@@ -23,7 +24,7 @@ use crate::sys::{self, ForkGuard, OwnFile};
 const LOCK_BASE: u64 = 1 << 62;
 /// Lock byte of whoever makes a group.
 const ADMIN_LOCK: u64 = LOCK_BASE + 4096;
-/// Lock byte of whoever puts the queue in order after a reboot.
+/// Lock byte of whoever puts the queue in order after a reboot, or changes the word that says how it was left.
 const RECOVERY_LOCK: u64 = LOCK_BASE + 4097;
 /// How often, at most, the processes of a queue look for dead ones while waiting, in ms.
 const PROBE_EVERY_MS: u64 = 50;
@@ -71,14 +72,18 @@ impl Locks {
         }
     }
 
-    /// Takes the lock of whoever recovers the queue.
-    pub fn try_recovery(&self) -> io::Result<bool> {
-        self.try_lock(RECOVERY_LOCK)
-    }
-
-    /// Gives it back.
-    pub fn end_recovery(&self) {
-        self.unlock(RECOVERY_LOCK);
+    /// Works while nobody else puts the queue in order, marks it as left in order, or takes that back. `None`: somebody
+    /// does, and has not finished after so many ms.
+    pub fn in_order<T>(&self, patience_ms: u32, work: impl FnOnce() -> T) -> io::Result<Option<T>> {
+        for _ in 0..patience_ms {
+            if self.try_lock(RECOVERY_LOCK)? {
+                let done = work();
+                self.unlock(RECOVERY_LOCK);
+                return Ok(Some(done));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        Ok(None)
     }
 
     /// Whether somebody is attached as this participant.
@@ -136,6 +141,8 @@ pub struct Attachment {
 pub enum JoinError {
     /// No free entry.
     Full,
+    /// Somebody is about to leave or to open the queue, and does not finish.
+    Busy,
     /// The operating system refused a lock or a page.
     Io(io::Error),
 }
@@ -155,10 +162,11 @@ impl Attachment {
         ring.let_waiters_fence(sys::let_others_fence());
         let mut attempt = 0;
         let (me, word) = loop {
-            if let Some(found) = take_entry(&ring, &locks).map_err(JoinError::Io)? {
+            if let Some(found) = take_entry(&ring, &locks)? {
                 break found;
             }
-            // Taken, all of them; the dead among them can be swept.
+            // Taken, all of them; the dead among them can be swept. If the last of them died as it left, it was marked.
+            clean::begin_use(&ring, &locks)?;
             let swept = sweep_dead(&ring, &locks, None);
             attempt += 1;
             if swept.participants == 0 || attempt > 8 {
@@ -404,6 +412,37 @@ impl Attachment {
         }
     }
 
+    /// Whether anybody else is attached, or about to be.
+    pub fn has_company(&self) -> bool {
+        let mut ids = self.ring.geometry().participant_ids();
+        ids.any(|id| id != self.me && self.locks.is_attached(id))
+    }
+
+    /// Its entry, and what says that it is its own.
+    pub fn entry(&self) -> (OwnerId, OwnedWord) {
+        (self.me, self.word)
+    }
+
+    /// Its locks.
+    pub fn locks(&self) -> &Locks {
+        &self.locks
+    }
+
+    /// Frees its entry.
+    pub fn leave(&self) {
+        if locked(&self.handles).leaked {
+            self.ring.sweep(self.me, self.word);
+            self.ring.wake_all(&Futex);
+        } else {
+            self.ring.leave(self.me, self.word);
+        }
+    }
+
+    /// Lets its lock go.
+    pub fn end_life(&self) {
+        self.locks.unlock(LOCK_BASE + u64::from(self.me.0));
+    }
+
     /// Guards of this process were leaked: their words have to be swept when it leaves.
     pub fn note_leak(&self) {
         locked(&self.handles).leaked = true;
@@ -421,32 +460,24 @@ impl Drop for Attachment {
             return;
         }
         drop(flusher);
-        if self.verified.durability.is_durable()
-            && let Some(file) = self.file()
-        {
-            // What cannot be synced now was not promised either.
-            let mut publisher = self.ring.publisher(self.me, false);
-            durable::sync_if_changed(&self.ring, &mut publisher, file);
+        let leaked = locked(&self.handles).leaked;
+        if !clean::leave(self, leaked) {
+            self.leave();
+            self.end_life();
         }
-        if locked(&self.handles).leaked {
-            self.ring.sweep(self.me, self.word);
-            self.ring.wake_all(&Futex);
-        } else {
-            self.ring.leave(self.me, self.word);
-        }
-        self.locks.unlock(LOCK_BASE + u64::from(self.me.0));
     }
 }
 
-fn take_entry(ring: &Ring, locks: &Locks) -> io::Result<Option<(OwnerId, OwnedWord)>> {
+fn take_entry(ring: &Ring, locks: &Locks) -> Result<Option<(OwnerId, OwnedWord)>, JoinError> {
     for id in ring.geometry().participant_ids() {
         if ring.participant_state(id).entry_state() != Some(EntryState::Free) {
             continue;
         }
         let byte = LOCK_BASE + u64::from(id.0);
-        if !locks.try_lock(byte)? {
+        if !locks.try_lock(byte).map_err(JoinError::Io)? {
             continue;
         }
+        clean::begin_use(ring, locks).inspect_err(|_| locks.unlock(byte))?;
         if let Some(word) = ring.join(id) {
             return Ok(Some((id, word)));
         }

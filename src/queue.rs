@@ -445,6 +445,7 @@ impl JoinError {
             Self::Full => OpenErrorKind::ParticipantsFull {
                 max: verified.geometry.shape().max_participants,
             },
+            Self::Busy => OpenErrorKind::Recovering,
             Self::Io(source) => OpenErrorKind::from_io("attaching", 0, source),
         }
     }

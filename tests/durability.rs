@@ -21,13 +21,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use common::{Backing, MINUTE, directory, watchdog};
+use common::{Backing, MINUTE, directory, role, say, spawn_child, watchdog};
 use slipring::layout::FileHeader;
-use slipring::layout::geometry::{control, slot};
+use slipring::layout::geometry::{control, group, slot};
 use slipring::mem::fault;
 use slipring::{
-    AckError, Durability, GroupError, GroupOptions, Inspector, OpenErrorKind, Options,
-    PublishError, Queue,
+    AckError, Dump, Durability, GroupError, GroupOptions, Inspector, OpenErrorKind, Options,
+    PendingRecovery, PublishError, Queue,
 };
 use tempfile::TempDir;
 use zerocopy::{FromBytes, IntoBytes};
@@ -63,11 +63,18 @@ fn reboot(path: &Path) {
     file.read_exact_at(&mut bytes, 0).unwrap();
     let length = file.metadata().unwrap().len();
     let mut verified = FileHeader::verify(&bytes, length).unwrap();
-    verified.boot_id[0] ^= 1;
+    verified.boot_id[0] = verified.boot_id[0].wrapping_add(1);
     file.write_all_at(FileHeader::new(&verified).as_bytes(), 0)
         .unwrap();
     // And nobody has recovered it.
     file.write_all_at(&[0; 8], control::BOOT_CHECK.0).unwrap();
+}
+
+/// As if the last to leave had died instead.
+fn lose_mark(path: &Path) {
+    assert_eq!(word(path, control::CLEAN), 1);
+    let file = File::options().write(true).open(path).unwrap();
+    file.write_all_at(&[0; 8], control::CLEAN.0).unwrap();
 }
 
 fn drain(queue: &Queue) -> Vec<String> {
@@ -345,10 +352,34 @@ fn a_torn_message_is_counted_and_never_delivered() {
     let file = File::options().write(true).open(&path).unwrap();
     file.write_all_at(b"T", slot_of_two.plus(slot::PAYLOAD).0)
         .unwrap();
+    lose_mark(&path);
     reboot(&path);
     let queue = Queue::open(&path).unwrap();
     assert_eq!(queue.recovery().unwrap().torn, 1);
     assert_eq!(drain(&queue), ["one", "six"]);
+}
+
+#[test]
+fn a_floor_of_a_later_moment_than_the_claims_below_it_is_believed() {
+    let (_dir, path) = place();
+    let queue = small(rarely()).create(&path).unwrap();
+    queue.producer().unwrap().publish_batch(["a", "b"]).unwrap();
+    let consumer = queue.consumer().unwrap();
+    consumer.recv().unwrap().ack().unwrap();
+    drop((consumer, queue));
+    let geometry = *Inspector::open(&path).unwrap().geometry();
+    let group = slipring::layout::GroupId(0);
+    assert_eq!(word(&path, geometry.group(group).plus(group::FLOOR)), 1);
+    let file = File::options().write(true).open(&path).unwrap();
+    // The disk had the page of the floor written, and that of the claim not yet.
+    file.write_all_at(&[0; 8], geometry.claim(group, 0).0)
+        .unwrap();
+    lose_mark(&path);
+    reboot(&path);
+    let queue = Queue::open(&path).unwrap();
+    assert!(!queue.recovery().unwrap().clean);
+    assert_eq!(slipring::verify(&path).unwrap().damage().count(), 0);
+    assert_eq!(drain(&queue), ["b"]);
 }
 
 #[test]
@@ -368,6 +399,155 @@ fn an_opener_that_verifies_refuses_a_message_that_has_changed() {
     let error = consumer.recv().unwrap_err().to_string();
     assert!(error.contains("the checksum of the message"), "{error}");
     assert_eq!(&*consumer.recv().unwrap(), b"six");
+}
+
+#[test]
+fn a_queue_that_was_left_in_order_goes_on_where_it_was_after_a_reboot() {
+    let (_dir, path) = place();
+    let options = small(rarely()).capacity(16).max_message(8000);
+    let queue = options.create(&path).unwrap();
+    let leased = GroupOptions::shared().ack_timeout(Duration::from_secs(60));
+    queue.create_group("leased", leased).unwrap();
+    queue
+        .create_group("log", GroupOptions::exclusive())
+        .unwrap();
+    let brief = GroupOptions::shared().ephemeral(true);
+    queue.create_group("brief", brief).unwrap();
+    let long = "long ".repeat(1000);
+    let mut producer = queue.producer().unwrap();
+    producer.publish_batch(["acked", &long, "back"]).unwrap();
+    let consumer = queue.consumer().unwrap();
+    consumer.recv().unwrap().ack().unwrap();
+    let leased = queue.group("leased").unwrap().consumer().unwrap();
+    leased.recv().unwrap().nack().unwrap();
+    let before = queue.stats();
+    drop((consumer, leased, producer, queue));
+    assert_eq!(word(&path, control::CLEAN), 1);
+    reboot(&path);
+
+    let queue = Queue::open(&path).unwrap();
+    let found = queue.recovery().unwrap();
+    assert!(found.clean);
+    assert_eq!((found.epoch, found.records, found.missing), (1, 0, 0));
+    assert_eq!(queue.stats().recovery, Some(found));
+    let names: Vec<_> = queue.groups().iter().map(|g| g.name().to_owned()).collect();
+    assert_eq!(names, ["default", "leased", "log"]);
+    let stats = queue.stats();
+    assert_eq!((stats.tail, stats.aborted), (before.tail, before.aborted));
+    assert_eq!(queue.producer().unwrap().publish("new"), Ok(3), "no hole");
+    assert_eq!(drain(&queue), [long.as_str(), "back", "new"]);
+    let leased = queue.group("leased").unwrap().consumer().unwrap();
+    let again = leased.recv().unwrap();
+    assert_eq!((&*again, again.delivery_count()), (&b"acked"[..], 2));
+    again.ack().unwrap();
+    drop(leased);
+    assert_eq!(slipring::verify(&path).unwrap().damage().count(), 0);
+    drop(queue);
+    reboot(&path);
+    assert!(Queue::open(&path).unwrap().recovery().unwrap().clean);
+}
+
+#[test]
+fn the_mark_is_taken_back_before_anything_else_and_set_by_the_last() {
+    let (dir, path) = place();
+    let clean = || word(&path, control::CLEAN);
+    let queue = small(rarely()).create(&path).unwrap();
+    assert_eq!(clean(), 0);
+    let other = Queue::open(&path).unwrap();
+    drop(queue);
+    assert_eq!(clean(), 0, "somebody else is there");
+    drop(other);
+    assert_eq!(clean(), 1);
+    let queue = Queue::open(&path).unwrap();
+    assert_eq!(clean(), 0);
+    queue.producer().unwrap().publish_durable("x").unwrap();
+    // As a power loss leaves it that loses nothing.
+    let copy = dir.path().join("copy");
+    std::fs::copy(&path, &copy).unwrap();
+    reboot(&copy);
+    let copied = Queue::open(&copy).unwrap();
+    let found = copied.recovery().unwrap();
+    assert_eq!((found.clean, found.records), (false, 1));
+    // Without durability there is nothing to mark.
+    let plain = dir.path().join("plain");
+    drop(Queue::options().capacity(4).create(&plain).unwrap());
+    assert_eq!(word(&plain, control::CLEAN), 0);
+}
+
+#[test]
+fn a_claim_that_a_dead_process_had_is_given_back_before_the_mark() {
+    let _watchdog = watchdog("a dead process", MINUTE);
+    let (_dir, path) = place();
+    let queue = small(rarely()).create(&path).unwrap();
+    queue.producer().unwrap().publish("held").unwrap();
+    let mut kid = spawn_child("holds", &path, &[]);
+    assert_eq!(kid.next_line(), "ready");
+    kid.kill();
+    drop(queue);
+    assert_eq!(word(&path, control::CLEAN), 1);
+    reboot(&path);
+    let queue = Queue::open(&path).unwrap();
+    assert!(queue.recovery().unwrap().clean);
+    assert_eq!(drain(&queue), ["held"]);
+    // Nobody sees to what the last one leaves that dies.
+    drop(queue);
+    let mut kid = spawn_child("attaches", &path, &[]);
+    assert_eq!(kid.next_line(), "ready");
+    kid.kill();
+    reboot(&path);
+    assert!(!Queue::open(&path).unwrap().recovery().unwrap().clean);
+}
+
+#[test]
+#[ignore = "a child of other tests"]
+fn child() {
+    let Some((role, path)) = role() else { return };
+    let queue = Queue::open(&path).unwrap();
+    let consumer = queue.consumer().unwrap();
+    let _held = (role == "holds").then(|| consumer.recv().unwrap());
+    say("ready");
+    std::thread::sleep(Duration::from_secs(600));
+}
+
+#[test]
+fn a_disk_that_fails_lets_nobody_in_over_a_mark_and_no_mark_be_set() {
+    let (_dir, path) = place();
+    let queue = small(rarely()).create(&path).unwrap();
+    queue.producer().unwrap().publish("x").unwrap();
+    drop(queue);
+    fault::fail_syncs(Some(EIO));
+    let error = Queue::open(&path).unwrap_err();
+    assert!(error.to_string().contains("os error 5"), "{error}");
+    assert_eq!(word(&path, control::CLEAN), 2, "the disk may have 1");
+    fault::fail_syncs(None);
+    let queue = Queue::open(&path).unwrap();
+    assert_eq!(word(&path, control::CLEAN), 0);
+    assert_eq!(drain(&queue), ["x"]);
+    fault::fail_syncs(Some(EIO));
+    drop(queue);
+    fault::fail_syncs(None);
+    assert_eq!(word(&path, control::CLEAN), 0);
+    let again = Queue::open(&path).unwrap();
+    assert!(again.producer().unwrap().publish("x").is_err());
+}
+
+#[test]
+fn a_recovery_whose_sync_fails_is_done_again_by_the_next_opener() {
+    let (_dir, path) = place();
+    let queue = small(rarely()).create(&path).unwrap();
+    queue.producer().unwrap().publish("x").unwrap();
+    drop(queue);
+    lose_mark(&path);
+    reboot(&path);
+    fault::fail_syncs(Some(EIO));
+    for _ in 0..2 {
+        let text = Queue::open(&path).unwrap_err().to_string();
+        assert!(text.contains("syncing the recovered queue"), "{text}");
+    }
+    fault::fail_syncs(None);
+    let queue = Queue::open(&path).unwrap();
+    assert_eq!(queue.recovery().unwrap().records, 1);
+    assert_eq!(drain(&queue), ["x"]);
 }
 
 /// A process that this boot's kernel says is attached cannot have come from another boot of this machine.
@@ -434,7 +614,76 @@ fn a_resized_queue_keeps_its_durability_and_seals_its_messages_anew() {
     reboot(&path);
     let queue = Queue::open(&path).unwrap();
     assert_eq!(queue.durability(), Durability::Sync);
+    assert!(queue.recovery().unwrap().clean, "nobody has used it yet");
+    assert_eq!(drain(&queue), ["kept"]);
+    drop(queue);
+    lose_mark(&path);
+    reboot(&path);
+    let queue = Queue::open(&path).unwrap();
     let recovered = queue.recovery().unwrap();
     assert_eq!((recovered.records, recovered.torn), (1, 0));
-    assert_eq!(drain(&queue), ["kept"]);
+}
+
+#[test]
+fn a_resize_keeps_interval_and_checksums_or_changes_them_when_asked() {
+    let (_dir, path) = place();
+    let kept = || {
+        let queue = Queue::open(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let (header, _) = FileHeader::read_from_prefix(&bytes).unwrap();
+        (queue.durability(), header.checksums == 1)
+    };
+    let resize = |options: Options| options.resize(&path, &mut |_, _| {});
+    let queue = small(Durability::None).checksums(true).create(&path);
+    queue.unwrap().producer().unwrap().publish("x").unwrap();
+    resize(Queue::options().capacity(8)).unwrap();
+    assert_eq!(kept(), (Durability::None, true));
+    resize(Queue::options().durability(rarely())).unwrap();
+    assert_eq!(kept(), (rarely(), true));
+    resize(Queue::options().capacity(16)).unwrap();
+    assert_eq!(kept(), (rarely(), true));
+    let error = resize(Queue::options().checksums(false)).unwrap_err();
+    assert!(
+        error.to_string().contains("1 in a durable queue"),
+        "{error}"
+    );
+    reboot(&path);
+    let queue = Queue::open(&path).unwrap();
+    assert!(queue.recovery().unwrap().clean);
+    assert_eq!(drain(&queue), ["x"]);
+    drop(queue);
+    resize(Queue::options().durability(Durability::None)).unwrap();
+    assert_eq!(kept(), (Durability::None, true));
+}
+
+#[test]
+fn who_looks_at_a_file_of_another_boot_is_told_that_it_is_what_the_disk_has() {
+    let (_dir, path) = place();
+    let pending = || {
+        let verified = slipring::verify(&path).unwrap().pending_recovery;
+        let dumped = Dump::open(&path).unwrap().pending_recovery();
+        let inspected = Inspector::open(&path).unwrap().pending_recovery();
+        assert_eq!((verified, dumped), (inspected, inspected));
+        inspected
+    };
+    drop(small(rarely()).create(&path).unwrap());
+    assert_eq!(pending(), None);
+    reboot(&path);
+    assert_eq!(pending(), Some(PendingRecovery::Clean));
+    lose_mark(&path);
+    assert_eq!(pending(), Some(PendingRecovery::Recover));
+    let queue = Queue::open(&path).unwrap();
+    assert_eq!(pending(), None);
+    drop(queue);
+    // The stamp of that recovery, of another boot.
+    let file = File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&[1; 8], control::BOOT_FIRST.0).unwrap();
+    assert_eq!(pending(), Some(PendingRecovery::Clean));
+    std::fs::remove_file(&path).unwrap();
+    drop(small(Durability::None).create(&path).unwrap());
+    assert_eq!(pending(), None);
+    reboot(&path);
+    let found = pending().unwrap();
+    assert_eq!(found, PendingRecovery::Drop);
+    assert!(found.to_string().contains("another boot"), "{found}");
 }

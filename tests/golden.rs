@@ -1,6 +1,7 @@
 //! Goal: a file that an earlier version of this library has written is opened, found sound, and gives what was put into it.
 //! Method: `tests/golden/version_1.queue`, kept as it was written by `write_the_file` below, with messages of all sizes, given
-//! back, parked, acked out of order, and a consumer that had died. When the format changes, the file stays, and a new one is
+//! back, parked, acked out of order, and a consumer that had died. It has no durability, so its copies are told to be of this
+//! machine's boot, whichever it was written in; one is told to be of another. When the format changes, the file stays, and a new one is
 //! added for the new version.
 
 #![cfg(not(slipring_loom))]
@@ -18,15 +19,36 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{Backing, directory, role, say, spawn_child};
+use slipring::layout::FileHeader;
 use slipring::{
-    Cause, Dump, FullPolicy, Group, GroupOptions, Inspector, Message, Queue, ReplayFrom, Replayed,
-    Severity, Timestamps, verify,
+    Cause, Dump, FullPolicy, Group, GroupOptions, Inspector, Message, PendingRecovery, Queue,
+    ReplayFrom, Replayed, Severity, Timestamps, verify,
 };
+use zerocopy::IntoBytes;
 
 const GOLDEN: &str = "tests/golden/version_1.queue";
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(GOLDEN)
+}
+
+/// A copy, as if it had been written in that boot: in any other, a queue without durability is empty.
+fn copied(path: &Path, boot_id: [u8; 16]) {
+    let mut bytes = std::fs::read(golden()).unwrap();
+    let mut verified = FileHeader::verify(&bytes, bytes.len() as u64).unwrap();
+    verified.boot_id = boot_id;
+    let header = FileHeader::new(&verified);
+    bytes[..header.as_bytes().len()].copy_from_slice(header.as_bytes());
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// This machine's, as it puts it into a new file.
+fn this_boot(dir: &Path) -> [u8; 16] {
+    let path = dir.join("new");
+    drop(Queue::options().capacity(2).create(&path).unwrap());
+    let bytes = std::fs::read(&path).unwrap();
+    let verified = FileHeader::verify(&bytes, bytes.len() as u64).unwrap();
+    verified.boot_id
 }
 
 /// How long each message is.
@@ -94,7 +116,7 @@ fn child() {
 fn a_file_of_version_1_is_sound_and_gives_what_it_has() {
     let dir = directory(Backing::Tmpfs);
     let path = dir.path().join("queue");
-    std::fs::copy(golden(), &path).unwrap();
+    copied(&path, this_boot(dir.path()));
     let found = verify(&path).unwrap();
     // The oldest in a full ring may be being written over.
     assert_eq!((found.messages, found.online), (15, 0));
@@ -124,12 +146,32 @@ fn a_file_of_version_1_is_sound_and_gives_what_it_has() {
 fn a_file_of_version_1_is_moved_into_another_shape() {
     let dir = directory(Backing::Tmpfs);
     let path = dir.path().join("queue");
-    std::fs::copy(golden(), &path).unwrap();
+    copied(&path, this_boot(dir.path()));
     let shape = Queue::options().capacity(64).max_message(1000);
     let done = shape.resize(&path, &mut |_, _| {}).unwrap();
     assert_eq!((done.messages, done.groups), (12, 2));
     assert_eq!(verify(&path).unwrap().findings, []);
     drained(&path);
+}
+
+#[test]
+fn a_file_of_version_1_of_another_boot_is_empty_and_of_use() {
+    let dir = directory(Backing::Tmpfs);
+    let path = dir.path().join("queue");
+    let mut another = this_boot(dir.path());
+    another[0] ^= 1;
+    copied(&path, another);
+    let found = verify(&path).unwrap();
+    assert_eq!(found.pending_recovery, Some(PendingRecovery::Drop));
+    assert_eq!(found.messages, 15);
+    let queue = Queue::open(&path).unwrap();
+    assert!(queue.recovery().unwrap().dropped >= 12);
+    for name in ["default", "log"] {
+        assert_eq!(drain(&queue.group(name).unwrap()), []);
+    }
+    let sequence = queue.producer().unwrap().try_publish("on").unwrap();
+    assert!(sequence > 20 << 10, "{sequence}");
+    assert_eq!(verify(&path).unwrap().findings, []);
 }
 
 /// What is in it: 8 is parked, 9 acked; 10 and 11 were given back, 10 held when its consumer died; the log has it all.

@@ -319,6 +319,8 @@ fn a_damaged_queue_is_refused() {
             expected: size
         }
     );
+    let text = format_error(&path).to_string();
+    assert!(text.ends_with("recreate the queue"), "{text}");
     // A damaged queue can still be removed.
     Queue::unlink(&path).unwrap();
     assert_eq!(files(dir.path()), 0);

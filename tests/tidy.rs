@@ -25,13 +25,20 @@ const FUNCTION_LINES: usize = 70;
 const ORDERING_DISTANCE: usize = 12;
 
 /// Where our Rust is.
-const SOURCE: [&str; 4] = ["src", "cli/src", "soak/src", "benches/compare/src"];
-const ALL_RUST: [&str; 13] = [
+const SOURCE: [&str; 5] = [
+    "src",
+    "cli/src",
+    "soak/src",
+    "disk-tests/src",
+    "benches/compare/src",
+];
+const ALL_RUST: [&str; 14] = [
     "src",
     "cli/src",
     "cli/tests",
     "soak/src",
     "soak/tests",
+    "disk-tests/src",
     "benches",
     "loom-tests/src",
     "loom-tests/tests",
@@ -598,6 +605,7 @@ fn tests_that_pages_name_exist() {
         "loom-tests/tests",
         "shuttle-tests/tests",
         "soak",
+        "disk-tests/src",
     ];
     let tests: String = files(&places, &["rs"])
         .into_iter()

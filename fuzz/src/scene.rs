@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::time::Duration;
 
-use slipring::{FullPolicy, Geometry, GroupOptions, Inspector, Message, Options, Queue, Start};
+use slipring::{
+    Durability, FullPolicy, Geometry, GroupOptions, Inspector, Message, Options, Queue, Start,
+};
 use tempfile::TempDir;
 
 use crate::scribble::Window;
@@ -44,30 +47,51 @@ fn options(which: usize) -> (Options, FullPolicy) {
                 .first_sequence((1 << 41) - 4),
             FullPolicy::Block,
         ),
-        _ => (
+        3 => (
             arena(small.capacity(4).default_group(false)),
             FullPolicy::Reject,
         ),
+        4 => (
+            arena(small.capacity(4).durability(Durability::Sync)),
+            FullPolicy::Reject,
+        ),
+        5 => (
+            small
+                .capacity(8)
+                .max_message(32)
+                .first_sequence((1 << 41) - 8)
+                .durability(Durability::Interval(Duration::from_secs(60))),
+            FullPolicy::Reject,
+        ),
+        _ => (arena(small.capacity(4)), FullPolicy::Block),
     };
     (options.when_full(policy), policy)
 }
 
 impl Scene {
-    /// How many there are.
+    /// How many there are to work on.
     pub const COUNT: usize = 4;
+    /// How many more there are to open after a reboot, the durable ones on a disk.
+    pub const REBOOTED: usize = 3;
 
-    /// One of them.
+    /// One of them, or, behind them, one to open after a reboot.
     pub fn get(which: usize) -> &'static Self {
-        static SCENES: [OnceLock<Scene>; Scene::COUNT] = [const { OnceLock::new() }; Scene::COUNT];
+        const ALL: usize = Scene::COUNT + Scene::REBOOTED;
+        static SCENES: [OnceLock<Scene>; ALL] = [const { OnceLock::new() }; ALL];
         SCENES[which].get_or_init(|| Self::make(which))
     }
 
     fn make(which: usize) -> Self {
-        let base = if std::fs::exists("/dev/shm").unwrap() {
+        let durable = (Self::COUNT..Self::COUNT + 2).contains(&which);
+        let base = if !durable && std::fs::exists("/dev/shm").unwrap() {
             "/dev/shm".into()
+        } else if durable {
+            // Durability is refused in memory, where temporary files may be.
+            PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target"))
         } else {
             std::env::temp_dir()
         };
+        std::fs::create_dir_all(&base).unwrap();
         let directory = tempfile::tempdir_in(base).unwrap();
         let path = directory.path().join("queue");
         let (options, policy) = options(which);
@@ -77,14 +101,14 @@ impl Scene {
             .dead_letters("dead")
             .start(Start::Earliest);
         let leased = GroupOptions::shared()
-            .ack_timeout(std::time::Duration::from_millis(1))
+            .ack_timeout(Duration::from_millis(1))
             .max_deliveries(3);
         let dead = directory.path().join("dead");
-        if which < 2 {
+        if which < 2 || which == 4 {
             queue.create_group("limited", limited).unwrap();
             queue.create_group("leased", leased).unwrap();
         }
-        if policy != FullPolicy::DropOldest && which < 3 {
+        if policy != FullPolicy::DropOldest && which != 3 {
             queue
                 .create_group("exclusive", GroupOptions::exclusive())
                 .unwrap();

@@ -13,10 +13,13 @@ use zerocopy::FromBytes;
 use crate::error::{OpenError, OpenErrorKind};
 use crate::file;
 use crate::layout::header::FILE_HEADER_BYTES;
-use crate::layout::{EntryState, FileHeader, FormatError, Geometry, Offset, OwnedWord, OwnerId};
+use crate::layout::{
+    Durability, EntryState, FileHeader, FormatError, Geometry, Offset, OwnedWord, OwnerId,
+};
 use crate::mem::Mem;
 use crate::participant::{Locks, is_alive};
 use crate::path;
+use crate::recover::PendingRecovery;
 use crate::sync::{Ordering, fence};
 use crate::sys::OwnFile;
 
@@ -95,6 +98,14 @@ impl Examined {
             geometry: self.geometry.as_ref()?,
             locks: &self.locks,
         })
+    }
+
+    /// What the next opener does first, if the file was last used in another boot.
+    pub(crate) fn pending_recovery(&self) -> Option<PendingRecovery> {
+        let header = self.header.filter(|_| self.refused.is_none())?;
+        let durability = Durability::from_bits(header.durability, header.interval_ms)?;
+        let word = |offset| self.word(offset).unwrap_or(0);
+        PendingRecovery::of(word, header.boot_id, durability)
     }
 
     fn file(&self) -> Option<&OwnFile> {

@@ -12,7 +12,8 @@ use super::SlotHeader;
 /// What a queue does so that its messages survive a reboot or a power loss. Deaths of processes lose nothing either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// Nothing: after a reboot its messages are dropped, and counted.
+    /// Nothing: after any reboot, an orderly one too, its messages are dropped, and counted, even if it is on a disk. To keep
+    /// them, choose an interval.
     #[default]
     None,
     /// Every attached process sees to it that what was published so long ago is on the disk; from 1 to 65535 ms, whole ones.

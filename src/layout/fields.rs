@@ -59,6 +59,14 @@ pub mod control {
     pub const POISONED: Offset = Offset(HEADER_SIZE + 9 * LINE + 40);
     /// u64: what the queue looked like to the last sync at an interval.
     pub const SYNCED_VIEW: Offset = Offset(HEADER_SIZE + 9 * LINE + 48);
+    /// u64: how often somebody has begun to wait for a sync.
+    pub const ASKED: Offset = Offset(HEADER_SIZE + 9 * LINE + 56);
+    /// u64: what that was when the last sync began.
+    pub const COVERED: Offset = Offset(HEADER_SIZE + 9 * LINE + 64);
+    /// u64: what it will be when all whom the last sync served have come again.
+    pub const EXPECTED: Offset = Offset(HEADER_SIZE + 9 * LINE + 72);
+    /// u64: how many nanoseconds the last sync took.
+    pub const SYNC_NS: Offset = Offset(HEADER_SIZE + 9 * LINE + 80);
     /// u32: the futex word that those sleep on who wait for a sync.
     pub const SYNC_EVENT: Offset = Offset(HEADER_SIZE + 10 * LINE);
     /// u64: recoveries since creation.
@@ -75,6 +83,10 @@ pub mod control {
     pub const TORN: Offset = Offset(HEADER_SIZE + 11 * LINE + 40);
     /// u64: sequences below the highest message that it found missing.
     pub const MISSING: Offset = Offset(HEADER_SIZE + 11 * LINE + 48);
+    /// u64: 1 if it found the mark of a clean end, and looked for nothing else.
+    pub const FOUND_CLEAN: Offset = Offset(HEADER_SIZE + 11 * LINE + 56);
+    /// u64: how the queue was left: 0 not at all, 1 clean, 2 being opened, 3 being closed.
+    pub const CLEAN: Offset = Offset(HEADER_SIZE + 12 * LINE);
 }
 
 /// Fields of a participant entry, from its start.

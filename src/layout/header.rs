@@ -360,14 +360,14 @@ impl fmt::Display for FormatError {
             ),
             Self::Geometry(error) => write!(f, "impossible header: {error}"),
             Self::Size { found, expected } => {
-                let how = if found < expected {
-                    "truncated"
+                let (how, remedy) = if found < expected {
+                    ("truncated", "what was cut off is lost: recreate the queue")
                 } else {
-                    "grown"
+                    ("grown", "cut it to that size")
                 };
                 write!(
                     f,
-                    "{how} file: {found} bytes, its header asks for {expected}"
+                    "{how} file: {found} bytes, its header asks for {expected}: {remedy}"
                 )
             }
             Self::Word {

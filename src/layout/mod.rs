@@ -27,6 +27,9 @@ pub const PAGE: u64 = 4096;
 
 /// The longest participant or group name, in bytes.
 pub const NAME_MAX: usize = 63;
+
+/// The longest `ack_timeout` of a group, in ms.
+pub const ACK_TIMEOUT_MAX_MS: u64 = 1 << 40;
 /// The longest name of a dead-letter queue, in bytes.
 pub const DEAD_QUEUE_MAX: usize = 255;
 /// The longest reason of a dead letter, in bytes.

@@ -4,7 +4,7 @@
 //!
 //! SIGBUS: a page behind the end of the file, or one the file system cannot back, kills whoever touches it. Creation
 //! allocates every block, and opening compares the size with the header; what is left is somebody truncating a live
-//! file, which only not doing so prevents.
+//! file, which only not doing so prevents; a disk that cannot be read; and a full file system that copies what it writes.
 
 use std::fs::File;
 use std::io;

@@ -25,6 +25,14 @@ pub trait Disk {
     /// # Errors
     /// The error's number, never 0; nothing is known then of what the disk has.
     fn sync(&self) -> Result<(), u64>;
+
+    /// Now, in nanoseconds. In a model time stands still, and nobody waits for others.
+    fn clock_ns(&self) -> u64 {
+        0
+    }
+
+    /// Lets others run for a moment.
+    fn give_way(&self) {}
 }
 
 /// A sync has failed, here or elsewhere: nothing more gets durable. The number of the error.
@@ -64,6 +72,7 @@ impl Ring {
 
     /// What to wait for after a commit or an ack: see [`Self::is_synced`].
     pub fn sync_ticket(&self) -> u64 {
+        self.ask_for_sync();
         // ORDERING: SeqCst fence; pairs with begin_sync's; either that sync has our commit, or we see that it has begun;
         // model confirmed_is_on_the_disk.
         fence(Ordering::SeqCst);
@@ -102,10 +111,13 @@ impl Ring {
             return Ok(false);
         };
         let done = self.check_poison().and_then(|()| {
+            let served = self.gather(disk);
             let begun = self.begin_sync(p);
+            let since = disk.clock_ns();
             match disk.sync() {
                 Ok(()) => {
                     self.end_sync(begun);
+                    self.expect_again(served, disk.clock_ns().saturating_sub(since));
                     Ok(true)
                 }
                 Err(error) => {

@@ -108,6 +108,7 @@
 //! | segment bytes, bump, emptied | its holder | held |
 //! | participant entry | the holder of its lock | |
 //! | what is on the disk | the owner of `SYNCER` | only up |
+//! | how the queue was left | who leaves last, or attaches | holding the recovery lock (`clean.rs`) |
 //! | everything | who recovers after a reboot | alone (`recover.rs`) |
 //!
 //! # 6. Ordering
@@ -130,6 +131,7 @@
 //! | a group | `finish_group`'s store | `group_state`'s load | floor, flags, cleared words |
 //! | a cursor | `hand_over`'s CAS, the sweep | `take_over`'s CAS | floor, opened, attempts |
 //! | a sync | `end_sync`'s raises, `free_syncer` | the loads of `clamp_to_disk`, `is_synced`; `take_syncer`'s CAS | the disk has what it says; it failed |
+//! | a mark taken back | `begin_use`'s store | the load of `is_in_use` | the disk does not have it |
 //! | a group's end | `leave_group`'s clear, the generation | `has_members`'s load, the generation | the reads are over |
 //!
 //! A few more keep two steps in order for whoever repairs after a death between them. A CAS hands on what the one before
@@ -140,7 +142,8 @@
 //! fences on behalf of sole producers and cursors, which only store; (2) a group's
 //! pin and generation, then the floors, against a producer's floors, then the generation (`groups.rs`, `publish.rs`); of
 //! the same shape, on cold paths: a member's bit against a group's closing, and a producer's flag against a sole one's
-//! word; a commit, then `STARTED`, against `STARTED`, then the sync. An observer's copies are bracketed by fences (`observe.rs`).
+//! word; a commit, then `STARTED`, against `STARTED`, then the sync; a leaver's word, then the locks, against a lock, then the
+//! word. An observer's copies are bracketed by fences (`observe.rs`).
 //!
 //! # 7. What a death leaves
 //! | died | what stands | who repairs, how |
@@ -165,14 +168,17 @@
 //! | joining | `Live`, lock free | sweep |
 //! | leaving | the same, or nothing | sweep |
 //! | syncing | `SYNCER` live, nothing confirmed | sweep: free; who waits syncs anew |
+//! | leaving as the last, or taking its mark back | a word that is not 0 | the next to attach takes it back |
 //! | sweeping | part of it done, lock free again | the next sweep does all of it |
 
 mod arena;
 mod claim;
+mod clean;
 mod cursor;
 mod dead;
 mod durable;
 mod floor;
+mod gather;
 mod groups;
 mod held;
 mod join;
@@ -198,9 +204,9 @@ pub use groups::{JoiningGroup, OutOfReach, Start, Terms};
 pub use observe::{ClaimCounts, Held, Observed};
 pub use publish::{Publisher, Reserved, Stuck};
 #[cfg(not(slipring_loom))]
-pub use recover::Recovered;
+pub use recover::{Recovered, Unrecovered};
 #[cfg(not(slipring_loom))]
-pub(crate) use recover::{boot_check, boot_of};
+pub(crate) use recover::{boot_check, boot_of, recovered_in};
 pub use settle::Settle;
 pub use sleep::{Channel, Wake};
 pub use sweep::Swept;

@@ -9,12 +9,12 @@
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::floor::SEQUENCE_MAX;
-use super::{Damage, Ring, SlotView};
+use super::{Damage, Disk, Ring, SlotView};
 use crate::layout::durability::{payload_sum, record_sum};
 use crate::layout::geometry::{control, group, participant, segment, slot};
 use crate::layout::{
-    ClaimState, ClaimWord, EntryState, GroupId, NAME_MAX, Offset, OwnedWord, OwnerId, ReadyHint,
-    SegmentPointer, SlotHeader, SlotState,
+    ACK_TIMEOUT_MAX_MS, ClaimState, ClaimWord, EntryState, GroupId, NAME_MAX, Offset, OwnedWord,
+    OwnerId, ReadyHint, SegmentPointer, SlotHeader, SlotState,
 };
 use crate::sync::Ordering;
 
@@ -33,6 +33,30 @@ pub struct Recovered {
     pub missing: u64,
     /// Messages dropped, settled ones among them, because the queue was made without durability.
     pub dropped: u64,
+    /// The last to leave had left it in order: all is as it was then, and nothing was counted.
+    pub clean: bool,
+}
+
+/// Why a queue could not be put in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unrecovered {
+    /// A word that no power loss leaves.
+    Damage(Damage),
+    /// A sync failed, with this error number. It may be tried again: a recovery stores anew all that it answers for, so
+    /// the pages that the kernel may have given up are to be written once more.
+    Sync(u64),
+}
+
+impl From<Damage> for Unrecovered {
+    fn from(damage: Damage) -> Self {
+        Self::Damage(damage)
+    }
+}
+
+impl From<u64> for Unrecovered {
+    fn from(error: u64) -> Self {
+        Self::Sync(error)
+    }
 }
 
 /// Laps left out where nothing says how far sequences had got.
@@ -43,13 +67,7 @@ const LAPS_PLAUSIBLE: i64 = 1 << 36;
 impl Ring {
     /// The boot that last made this queue its own, if not the one it was created in. `Some(None)`: unknown.
     pub fn recovered_in(&self) -> Option<Option<[u8; 16]>> {
-        let check = self.recovery_word(control::BOOT_CHECK);
-        if check == 0 {
-            return None;
-        }
-        let halves = [control::BOOT_FIRST, control::BOOT_SECOND];
-        let boot = boot_of(halves.map(|offset| self.recovery_word(offset)));
-        Some((check == boot_check(self.recovery_word(control::EPOCH), &boot)).then_some(boot))
+        recovered_in(|offset| self.recovery_word(offset))
     }
 
     /// Says that this boot has done so. Before it, all else has to be on the disk.
@@ -73,14 +91,58 @@ impl Ring {
             torn: self.recovery_word(control::TORN),
             missing: self.recovery_word(control::MISSING),
             dropped: 0,
+            clean: self.recovery_word(control::FOUND_CLEAN) == 1,
         })
     }
 
-    /// Puts a durable queue in order. Nothing of it may be used before all this is on the disk.
+    /// Puts a durable queue in order, for this boot. The caller holds the recovery lock.
     ///
     /// # Errors
-    /// A word that no power loss leaves.
-    pub fn recover(&self, queue_id: &[u8; 16]) -> Result<Recovered, Damage> {
+    /// A word that no power loss leaves, or a sync that failed.
+    pub fn recover(
+        &self,
+        queue_id: &[u8; 16],
+        boot: &[u8; 16],
+        disk: &impl Disk,
+    ) -> Result<Recovered, Unrecovered> {
+        if self.is_marked() {
+            // Nothing of it is in the way of the mark, so whoever takes that back syncs for both.
+            let mut found = self.reopen()?;
+            found.epoch = self.stamp_boot(boot);
+            return Ok(found);
+        }
+        self.begin_use(disk)?;
+        let mut found = self.recover_words(queue_id)?;
+        // All of it is on the disk before the stamp says so: who loses power in between does it again.
+        disk.sync()?;
+        found.epoch = self.stamp_boot(boot);
+        disk.sync()?;
+        Ok(found)
+    }
+
+    /// All is of the moment of the mark, but for what does not outlive a boot.
+    fn reopen(&self) -> Result<Recovered, Damage> {
+        for id in self.geo.group_ids() {
+            if self.keeps_group(id) {
+                self.check_group(id)?;
+                let owner = self.geo.group(id).plus(group::OWNER);
+                let free = OwnedWord(self.recovery_word(owner)).with_state(EntryState::Free);
+                self.set(owner, free.0);
+                if self.has_leases(id) {
+                    self.clear_leases(id, self.true_tail());
+                }
+            }
+        }
+        self.free_participants();
+        let found = Recovered {
+            clean: true,
+            ..Recovered::default()
+        };
+        self.note_recovery(&found);
+        Ok(found)
+    }
+
+    fn recover_words(&self, queue_id: &[u8; 16]) -> Result<Recovered, Damage> {
         let until = self.recovery_word(control::UNTIL_DISK);
         let least = self.geo.shape().first_sequence + self.ahead_of_tail();
         if !(least..=SEQUENCE_MAX).contains(&until) {
@@ -105,6 +167,10 @@ impl Ring {
                 }
             }
             found.missing += std::mem::take(&mut missing);
+        }
+        for sequence in self.never_taken(until) {
+            self.set(self.geo.slot(sequence).plus(slot::WORD), 0);
+            self.set(self.geo.reservation(sequence), 0);
         }
         self.recover_segments(&used);
         for id in self.geo.group_ids() {
@@ -153,6 +219,11 @@ impl Ring {
     fn window(&self, until: u64) -> std::ops::Range<u64> {
         let lap_below = until.saturating_sub(self.geo.capacity());
         lap_below.max(self.geo.shape().first_sequence)..until
+    }
+
+    /// What is left of the first lap: no power loss writes there, but a bad disk could.
+    fn never_taken(&self, until: u64) -> std::ops::Range<u64> {
+        until..self.geo.shape().first_sequence + self.geo.capacity()
     }
 
     /// How many laps any word is ahead of the tail.
@@ -300,19 +371,33 @@ impl Ring {
             group::MAX_DELIVERIES,
             0..=u64::from(u8::MAX),
             "a number of deliveries",
-        )
+        )?;
+        let longest = if self.is_exclusive(id) {
+            0
+        } else {
+            ACK_TIMEOUT_MAX_MS
+        };
+        check(group::ACK_TIMEOUT, 0..=longest, "a time to ack in, in ms")
     }
 
     fn recover_group(&self, id: GroupId, until: u64) {
         let from = self.window(until).start;
         let exclusive = self.is_exclusive(id);
+        let word = |field| self.geo.group(id).plus(field);
+        let mut floor = self.recovery_word(word(group::FLOOR)).clamp(from, until);
+        let start = self.recovery_word(word(group::START)).min(until);
         for sequence in from..until {
+            let lap = self.geo.lap(sequence);
             let kept = self.load_slot(sequence).1 == SlotView::Published;
             let offset = self.geo.claim(id, sequence);
             let claim = ClaimWord(self.recovery_word(offset));
-            let recovered = match claim.state_in(self.geo.lap(sequence)) {
+            let recovered = match claim.state_in(lap) {
                 // On a hole anything but this would keep the floor back.
                 _ if !kept => 0,
+                // The floor may be of a later moment than what it has passed.
+                _ if !exclusive && (start..floor).contains(&sequence) => {
+                    ClaimWord::new(lap, 0, OwnerId(0), ClaimState::Done).0
+                }
                 Some(ClaimState::Claimed | ClaimState::Opened) if !exclusive => {
                     claim.with_state(ClaimState::Ready).0
                 }
@@ -322,8 +407,9 @@ impl Ring {
             };
             self.set(offset, recovered);
         }
-        let word = |field| self.geo.group(id).plus(field);
-        let mut floor = self.recovery_word(word(group::FLOOR)).clamp(from, until);
+        for sequence in self.never_taken(until) {
+            self.set(self.geo.claim(id, sequence), 0);
+        }
         // A cursor would pass holes too, but there may be no consumer, and producers wait for its floor.
         while floor < until && self.is_settled(id, floor) {
             floor += 1;
@@ -333,15 +419,14 @@ impl Ring {
         self.set(word(group::OPENED), opened);
         self.set(word(group::HEAD), floor);
         self.set(word(group::READY), ReadyHint(0).lowered_to(floor).0);
-        let start = self.recovery_word(word(group::START)).min(until);
         self.set(word(group::START), start);
         let owner = OwnedWord(self.recovery_word(word(group::OWNER)));
         self.set(word(group::OWNER), owner.with_state(EntryState::Free).0);
         self.clear_leases(id, until);
     }
 
-    /// Nobody is attached, syncs, or is the only producer; nothing sleeps; every slot of the lap is taken.
-    fn recover_rest(&self, until: u64) {
+    /// Nobody is attached, syncs, or is the only producer; nothing sleeps.
+    fn free_participants(&self) {
         for id in self.geo.participant_ids() {
             let entry = self.geo.participant(id);
             let state = OwnedWord(self.recovery_word(entry.plus(participant::STATE)));
@@ -359,15 +444,24 @@ impl Ring {
             let found = OwnedWord(self.recovery_word(offset));
             self.set(offset, found.with_state(EntryState::Free).0);
         }
+        for offset in [
+            control::WAITING,
+            control::SPACE_WAITING,
+            control::LAST_PROBE,
+        ] {
+            self.set(offset, 0);
+        }
+    }
+
+    /// Every slot of the lap is taken.
+    fn recover_rest(&self, until: u64) {
+        self.free_participants();
         // FINISHED without STARTED would say of a sync that it is over before it begins.
         for offset in [
             control::STARTED,
             control::FINISHED,
             control::POISONED,
             control::SYNCED_VIEW,
-            control::WAITING,
-            control::SPACE_WAITING,
-            control::LAST_PROBE,
         ] {
             self.set(offset, 0);
         }
@@ -390,6 +484,7 @@ impl Ring {
         self.set(control::RECOVERED, found.records);
         self.set(control::TORN, found.torn);
         self.set(control::MISSING, found.missing + found.dropped);
+        self.set(control::FOUND_CLEAN, found.clean.into());
     }
 
     fn recovery_word(&self, offset: Offset) -> u64 {
@@ -397,14 +492,10 @@ impl Ring {
         self.word(offset).load(Ordering::Relaxed)
     }
 
-    /// Leaves alone what is right already: another recovery finds most of it so.
+    /// Stores also what stands there already: it may be in memory only, since the recovery before this could not sync.
     fn set(&self, offset: Offset, value: u64) {
-        let word = self.word(offset);
         // ORDERING: Relaxed; nobody else is attached.
-        if word.load(Ordering::Relaxed) != value {
-            // ORDERING: Relaxed; as above.
-            word.store(value, Ordering::Relaxed);
-        }
+        self.word(offset).store(value, Ordering::Relaxed);
     }
 }
 
@@ -422,6 +513,16 @@ fn plausible(laps: i64) -> u64 {
     } else {
         0
     }
+}
+
+/// The same, of any file's words.
+pub(crate) fn recovered_in(word: impl Fn(Offset) -> u64) -> Option<Option<[u8; 16]>> {
+    let check = word(control::BOOT_CHECK);
+    if check == 0 {
+        return None;
+    }
+    let boot = boot_of([control::BOOT_FIRST, control::BOOT_SECOND].map(&word));
+    Some((check == boot_check(word(control::EPOCH), &boot)).then_some(boot))
 }
 
 /// What stands beside the boot of the last recovery.

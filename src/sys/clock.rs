@@ -33,6 +33,11 @@ pub fn monotonic_ms() -> u64 {
     fault::now_ms().unwrap_or_else(|| read(CLOCK) / 1_000_000)
 }
 
+/// Nanoseconds of such a clock.
+pub fn monotonic_ns() -> u64 {
+    read(libc::CLOCK_MONOTONIC)
+}
+
 fn read(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec {
         tv_sec: 0,

@@ -28,7 +28,7 @@ pub use fallback::{
 
 mod clock;
 mod fork;
-pub use clock::{coarse_wall_ns, monotonic_ms, wall_ns};
+pub use clock::{coarse_wall_ns, monotonic_ms, monotonic_ns, wall_ns};
 pub use fork::ForkGuard;
 
 use std::fs::File;

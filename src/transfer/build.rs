@@ -217,6 +217,7 @@ impl Builder {
             self.set(control::UNTIL_DISK, until);
             self.set(control::UNTIL_LIVE, until);
             self.set(control::DURABLE, self.end);
+            self.ring.mark_new();
         }
         (self.file, self.messages)
     }

@@ -39,8 +39,8 @@ pub struct Resized {
 }
 
 impl Options {
-    /// Gives an existing queue another shape, and another policy for when it is full. What is not set stays. Nobody may be
-    /// attached; the dead are cleared up after first.
+    /// Gives an existing queue another shape, another policy for when it is full, or another durability. What is not set
+    /// stays. Nobody may be attached; the dead are cleared up after first.
     ///
     /// Kept are its id, all messages that some group has not settled, with their sequences, and all groups. What every group
     /// had settled is not, so there is less to read again. Inspectors that were open go on looking at the old file.
@@ -141,12 +141,17 @@ impl Old {
         let first = first_of(ring, groups, end);
         let mut shape = *self.verified.geometry.shape();
         shape.first_sequence = first;
-        let options = options.or(&shape, self.verified.full_policy, self.verified.timestamps);
-        let geometry = options
-            .geometry()
-            .map_err(|kind| OpenError::new(path, kind))?;
+        let old = &self.verified;
+        let options = options
+            .or(&shape, old.full_policy, old.timestamps)
+            .or_durability(old.durability, old.checksums);
+        let fail = |kind| OpenError::new(path, kind);
+        let geometry = options.geometry().map_err(fail)?;
+        let (durability, checksums) = options.durability_and_checksums().map_err(fail)?;
         let verified = Verified {
             geometry,
+            durability,
+            checksums,
             full_policy: options.full_policy(),
             timestamps: options.timestamp_source(),
             // The new file begins in this boot, whichever the old one was recovered in.

@@ -8,8 +8,8 @@ use crate::examine::decode::{claimed_at, sequence_at};
 use crate::examine::{Standing, Whole, decode};
 use crate::layout::geometry::{GROUP_SIZE, NOTE_SIZE, NOTES_PER_GROUP, group, note, participant};
 use crate::layout::{
-    ClaimState, ClaimWord, DEAD_QUEUE_MAX, EntryState, GroupId, NAME_MAX, NOTE_MAX, Offset,
-    OwnedWord, ReadyHint, SlotState,
+    ACK_TIMEOUT_MAX_MS, ClaimState, ClaimWord, DEAD_QUEUE_MAX, EntryState, GroupId, NAME_MAX,
+    NOTE_MAX, Offset, OwnedWord, ReadyHint, SlotState,
 };
 use crate::ring::Cause;
 
@@ -142,7 +142,7 @@ fn check_settings(examiner: &mut Examiner<'_>, facts: Facts) {
         (
             "ack_timeout",
             group::ACK_TIMEOUT,
-            0..=1 << 40,
+            0..=ACK_TIMEOUT_MAX_MS,
             "claims never end while their process lives",
         ),
         (

@@ -21,6 +21,7 @@ use std::time::Duration;
 use crate::error::OpenError;
 use crate::examine::{Examined, Standing, Whole};
 use crate::layout::Offset;
+use crate::recover::PendingRecovery;
 
 /// What a queue file looks like to somebody who believes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct Verification {
     pub messages: u64,
     /// Of those, how many payloads were compared with a checksum. Version 1 of the format has none: 0.
     pub payloads: u64,
+    /// What the next opener does first, if the file was last used in another boot: until then it is what the disk has.
+    pub pending_recovery: Option<PendingRecovery>,
 }
 
 /// One thing that is not as it should be.
@@ -140,7 +143,10 @@ pub fn verify(path: impl AsRef<Path>) -> Result<Verification, OpenError> {
 }
 
 fn go_through(examined: &Examined) -> Verification {
-    let mut found = Verification::default();
+    let mut found = Verification {
+        pending_recovery: examined.pending_recovery(),
+        ..Verification::default()
+    };
     found.findings.extend(header::check(examined));
     if let Some(whole) = examined.whole() {
         let mut examiner = Examiner::new(whole, found);

@@ -73,9 +73,10 @@ fn check_control(examiner: &mut Examiner<'_>) {
         (control::LAST_PROBE, 8),
         (control::ABORTED, 24),
         (control::SYNCER, 8),
-        (control::STARTED, 56),
+        (control::STARTED, 88),
         (control::SYNC_EVENT, 4),
-        (control::EPOCH, 56),
+        (control::EPOCH, 64),
+        (control::CLEAN, 8),
     ]
     .map(|(offset, size)| (offset.0 - HEADER_SIZE, size));
     examiner.unused(

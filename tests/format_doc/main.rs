@@ -44,7 +44,7 @@ macro_rules! limits {
 fn every_limit_has_the_value_of_its_constant_and_none_is_missing() {
     let expected = limits!(
         layout: FORMAT_VERSION, LINE, PAGE, SLOT_HEADER, NAME_MAX, DEAD_QUEUE_MAX, REASON_MAX, NOTE_MAX, GROUPS_MAX, PARTICIPANTS_MAX,
-            CAPACITY_MAX, SLOT_SIZE_MIN, SLOT_SIZE_MAX, MESSAGE_MAX, ARENA_MAX, SEGMENTS_MAX;
+            ACK_TIMEOUT_MAX_MS, CAPACITY_MAX, SLOT_SIZE_MIN, SLOT_SIZE_MAX, MESSAGE_MAX, ARENA_MAX, SEGMENTS_MAX;
         geometry: HEADER_SIZE, CONTROL_SIZE, PARTICIPANT_SIZE, GROUP_SIZE, SEGMENT_SIZE, NOTES_PER_GROUP,
             NOTE_SIZE;
         header: FILE_HEADER_BYTES;
@@ -490,7 +490,8 @@ fn the_control_block_is_as_documented() {
     let code = module_constants!(
         control: TAIL, WAITING, SPACE_WAITING, SPACE_EVENT, GENERATION, SOLE, LAST_PROBE, ABORTED,
             BURIED, RETURNED, SYNCER, STARTED, FINISHED, UNTIL_DISK, UNTIL_LIVE, DURABLE, POISONED, SYNCED_VIEW,
-            SYNC_EVENT, EPOCH, BOOT_FIRST, BOOT_SECOND, BOOT_CHECK, RECOVERED, TORN, MISSING
+            ASKED, COVERED, EXPECTED, SYNC_NS, SYNC_EVENT, EPOCH, BOOT_FIRST, BOOT_SECOND, BOOT_CHECK, RECOVERED, TORN,
+            MISSING, FOUND_CLEAN, CLEAN
     );
     let code = code.map(|(name, Offset(at))| (name, at));
     let end = geometry::HEADER_SIZE + geometry::CONTROL_SIZE;
@@ -499,7 +500,7 @@ fn the_control_block_is_as_documented() {
     // Counters of sweeps share one, and so do what a syncer writes and what a recovery does.
     assert_eq!(
         lines.len(),
-        code.len() - 2 - 6 - 6,
+        code.len() - 2 - 10 - 7,
         "two fields share a line"
     );
 }

@@ -22,13 +22,14 @@ const FILES: [&str; 11] = [
 /// The machine has no disk that loses power.
 const DURABLE: &str = "power losses, tests/power_loss and tests/durability.rs";
 
-const NOT_IN_THE_MACHINE: [(&str, &str); 24] = [
+const NOT_IN_THE_MACHINE: [(&str, &str); 25] = [
     ("Delivery::ack_durable", DURABLE),
     (
         "Inspector::durability",
         "does not change, tests/durability.rs",
     ),
     ("Options::checksums", DURABLE),
+    ("Inspector::pending_recovery", DURABLE),
     ("Options::durability", DURABLE),
     ("Options::verify", DURABLE),
     ("Producer::flush", DURABLE),

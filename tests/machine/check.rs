@@ -97,6 +97,7 @@ impl Model {
     fn agrees(&mut self, look: &Look) -> Outcome {
         let stats = &look.stats;
         same!("tail", stats.tail, self.tail());
+        self.notice_who_ends_leases(stats);
         let holes = self
             .slots
             .iter()
@@ -218,6 +219,28 @@ impl Model {
         Ok(())
     }
 
+    /// Who dies or is paused while it ends leases is left a member; the model cannot know where that was.
+    fn notice_who_ends_leases(&mut self, stats: &Stats) {
+        let midway = self.paused.as_ref().map(|(act, _)| act.who);
+        let mut gone = Vec::new();
+        for (&who, life) in &mut self.people {
+            let named = format!("a{who}");
+            let found = stats.participants.iter().find(|found| found.name == named);
+            let mut ending = BTreeSet::new();
+            if let Some(found) = found.filter(|_| life.dead || midway == Some(who)) {
+                let leased = self.groups.iter().filter(|(_, group)| group.kind.lease);
+                ending = leased.map(|(&group, _)| group).collect();
+                ending.retain(|&group| found.groups.contains(&name(group)));
+                ending.retain(|group| !life.consumers.values().any(|own| own == group));
+            }
+            gone.extend(life.ending_leases.difference(&ending).copied());
+            life.ending_leases = ending;
+        }
+        for group in gone {
+            self.reap(group);
+        }
+    }
+
     fn agrees_on_people(&self, stats: &Stats) -> Outcome {
         let names: BTreeSet<String> = stats
             .participants
@@ -241,8 +264,8 @@ impl Model {
                 (life.producers > 0, life.sole)
             );
             let groups: BTreeSet<String> = found.groups.iter().cloned().collect();
-            let expected: BTreeSet<String> =
-                life.consumers.values().map(|group| name(*group)).collect();
+            let memberships = life.consumers.values().chain(&life.ending_leases);
+            let expected: BTreeSet<String> = memberships.map(|group| name(*group)).collect();
             same!(what("groups"), groups, expected);
             let writing = |slot: &&Slot| matches!(slot, Slot::Writing(by, _) if *by == who);
             same!(

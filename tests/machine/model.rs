@@ -1,7 +1,7 @@
 //! The reference: what a queue is, without words, slots or locks. A list of what was published, for each group what became
 //! of each, and who is attached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use slipring::FullPolicy;
 
@@ -190,6 +190,8 @@ pub struct Life {
     pub producers: u32,
     pub sole: bool,
     pub consumers: BTreeMap<Id, Name>,
+    /// Groups with leases it is a member of besides: it was ending leases when it died or was paused.
+    pub ending_leases: BTreeSet<Name>,
 }
 
 /// How far somebody who is paused has got.
@@ -431,11 +433,11 @@ impl Model {
     }
 
     fn has_members(&self, name: Name) -> bool {
-        let mut consumers = self
+        let mut memberships = self
             .people
             .values()
-            .flat_map(|life| life.consumers.values());
-        consumers.any(|&group| group == name)
+            .flat_map(|life| life.consumers.values().chain(&life.ending_leases));
+        memberships.any(|&group| group == name)
     }
 
     /// Who was last to leave a group that is to vanish takes it along.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use slipring::layout::{Geometry, GroupId, Offset, OwnerId};
 use slipring::mem::fault;
-use slipring::ring::{Effort, Observed, Publisher, Ring, Settle, Stuck};
+use slipring::ring::{Effort, Observed, Publisher, Recovered, Ring, Settle, Stuck};
 
 use crate::disk::{Disk, PAGE, PIECE, SECTOR, heap_with, watched};
 use crate::world::{EXCLUSIVE, Ledger, QUEUE, Random, message_at, ring_on};
@@ -41,19 +41,24 @@ fn check_in(boot: [u8; 16], image: &[u8], geometry: &Geometry, ledger: &Ledger) 
     let known = SPARE.take().filter(|spare| spare.geometry() == geometry);
     let ring = known.unwrap_or_else(|| ring_on(heap_with(image), *geometry));
     ring.mem().copy_in(Offset(0), image);
-    if ring.recovered_in() != Some(Some(boot)) {
-        recover(&ring, || {});
-    }
-    holds(&ring, ledger);
+    let clean = open(&ring, boot, &Nothing).is_some_and(|found| found.clean);
+    let expected = ledger.marked.filter(|_| clean);
+    assert!(
+        !clean || expected.is_some(),
+        "a mark on the disk, while the queue is in use"
+    );
+    holds(&ring, ledger, expected);
     SPARE.set(Some(ring));
 }
 
-/// As an opener does it.
-fn recover(ring: &Ring, synced: impl Fn()) {
-    ring.recover(&QUEUE).unwrap();
-    synced();
-    ring.stamp_boot(&BOOT);
-    synced();
+/// As an opener does it, and an attacher.
+fn open(ring: &Ring, boot: [u8; 16], disk: &impl slipring::ring::Disk) -> Option<Recovered> {
+    let recover = || ring.recover(&QUEUE, &boot, disk).unwrap();
+    let recovered = (ring.recovered_in() != Some(Some(boot))).then(recover);
+    if !ring.is_in_use() {
+        ring.begin_use(disk).unwrap();
+    }
+    recovered
 }
 
 /// What a recovery leaves when the power goes in it, or just its process; for each of its stores. And the boot in which
@@ -73,19 +78,26 @@ fn interrupted(image: &[u8], geometry: &Geometry, random: &mut Random) -> Vec<(V
             found.borrow_mut().push((disk.now(), BOOT));
         }
     };
-    let synced = || {
-        // The recorder looks before every access.
-        fault::touches();
-        let mut disk = disk.borrow_mut();
-        let now = disk.time;
-        disk.synced(now);
-    };
-    watched(look, || recover(&ring, synced));
+    watched(look, || open(&ring, BOOT, &Recorded(disk)));
     images.take()
 }
 
-/// The promises.
-fn holds(ring: &Rc<Ring>, ledger: &Ledger) {
+/// A disk whose versions are known.
+struct Recorded(Rc<RefCell<Disk>>);
+
+impl slipring::ring::Disk for Recorded {
+    fn sync(&self) -> Result<(), u64> {
+        // The recorder looks before every access.
+        fault::touches();
+        let mut disk = self.0.borrow_mut();
+        let now = disk.time;
+        disk.synced(now);
+        Ok(())
+    }
+}
+
+/// The promises. `next`: the next sequence, of a queue that was left in order.
+fn holds(ring: &Rc<Ring>, ledger: &Ledger, next: Option<u64>) {
     let capacity = ring.geometry().capacity();
     let word = ring.join(ME).unwrap();
     for id in ring.geometry().group_ids() {
@@ -107,6 +119,11 @@ fn holds(ring: &Rc<Ring>, ledger: &Ledger) {
         assert!(
             sequence >= ledger.used_until && !ledger.attempted.contains_key(&sequence),
             "sequence {sequence} again"
+        );
+        let first = next.filter(|_| new.is_empty());
+        assert!(
+            first.is_none_or(|next| next == sequence),
+            "{first:?}: {sequence}"
         );
         new.insert(sequence);
         for id in ring.geometry().group_ids() {
@@ -134,7 +151,8 @@ fn publish(ring: &Ring, p: &mut Publisher) -> u64 {
     reserved.sequence
 }
 
-struct Nothing;
+/// A disk that has everything at once.
+pub struct Nothing;
 
 impl slipring::ring::Disk for Nothing {
     fn sync(&self) -> Result<(), u64> {

@@ -1,6 +1,7 @@
 //! Goal: whenever the power goes, whatever pages and sectors of the file the disk then has of which moment: what was
 //! confirmed durable and not acked is there, nothing torn or forged is delivered, no sequence is used twice, and what was
-//! acked durably does not come again; the same if the power goes again in the middle of the recovery.
+//! acked durably does not come again; the same if the power goes again in the middle of the recovery. And a queue that was
+//! left in order is then as it was left, and only that says so.
 //! Method: participants work on a queue in heap memory, on one thread, and every store is recorded with its order. A sync
 //! makes stable what was stored before it began. After each store images of the disk are made, in which every 8 bytes, or
 //! sector, or page, is of any moment since the last sync: all of them where they are few, seeded random ones else. Each is
@@ -25,7 +26,7 @@ mod world;
 
 use common::{MINUTE, watchdog};
 use slipring::layout::geometry::Shape;
-use world::{Random, Stop, World};
+use world::{Last, Random, Stop, World};
 
 /// Two slots, one shared group, no arena.
 const SMALL: Shape = Shape {
@@ -82,6 +83,34 @@ fn every_image_of_a_short_life_keeps_what_was_confirmed() {
     println!("{seen:?}");
     assert!(seen.exhausted > 30, "{seen:?}");
     assert!(seen.images > 10_000, "{seen:?}");
+}
+
+/// Two messages, one of them settled, none confirmed; then all leave, in each way there is, and others go on with it.
+#[test]
+fn every_image_of_leaving_and_returning_keeps_all_there_was() {
+    let _watchdog = watchdog("leaving", 5 * MINUTE);
+    for how in [
+        Last::Leaves,
+        Last::IsNot,
+        Last::DiesClosing,
+        Last::DiesMarking,
+        Last::IsFollowedByADeath,
+    ] {
+        let world = World::new(SMALL, Random(2), EVERY, DRAWN);
+        world.run(|w| {
+            w.publish(0, false);
+            w.publish(1, false);
+            w.take(0, 0, Stop::Ack);
+            w.leave_and_return(how);
+            w.publish(1, false);
+            w.take(1, 0, Stop::Ack);
+            w.leave_and_return(how);
+            w.publish(0, false);
+        });
+        let seen = world.seen();
+        println!("{how:?}: {seen:?}");
+        assert!(seen.exhausted > 20, "{seen:?}");
+    }
 }
 
 /// Random lives on small and larger queues, each of which goes on from one of its images, a few times.

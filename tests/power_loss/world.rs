@@ -14,7 +14,7 @@ use slipring::ring::{
 use slipring::sync::Ordering;
 use zerocopy::IntoBytes;
 
-use crate::check::check;
+use crate::check::{Nothing, check};
 use crate::disk::{Disk, PAGE, PIECE, SECTOR, heap_with, watched};
 
 pub const QUEUE: [u8; 16] = [7; 16];
@@ -52,6 +52,19 @@ pub struct Ledger {
     pub acked: BTreeSet<(u8, u64)>,
     /// Confirmed so.
     pub acked_durably: BTreeSet<(u8, u64)>,
+    /// Published in this boot.
+    pub published_now: BTreeSet<u64>,
+    /// Acked in this boot.
+    pub acked_now: BTreeSet<(u8, u64)>,
+    /// The disk may say that the queue was left in order, with this as the next sequence.
+    pub marked: Option<u64>,
+}
+
+impl Ledger {
+    fn note_ack(&mut self, key: (u8, u64)) {
+        self.acked.insert(key);
+        self.acked_now.insert(key);
+    }
 }
 
 /// How a delivery ends.
@@ -206,9 +219,12 @@ impl World {
         let block = [PIECE, SECTOR, PAGE][self.below(3)];
         let image = self.disk.borrow().image(block, |count| self.below(count)).0;
         let ring = ring_on(heap_with(&image), *self.ring.geometry());
-        ring.recover(&QUEUE).unwrap();
-        ring.stamp_boot(&[2; 16]);
-        let ledger = self.ledger.borrow().clone();
+        ring.recover(&QUEUE, &[2; 16], &Nothing).unwrap();
+        ring.begin_use(&Nothing).unwrap();
+        let mut ledger = self.ledger.borrow().clone();
+        ledger.marked = None;
+        ledger.published_now.clear();
+        ledger.acked_now.clear();
         Self::attached(ring, ledger, self.random.get(), self.every, self.drawn)
     }
 
@@ -304,6 +320,7 @@ impl World {
         ring.commit(p, reserved)?;
         let mut ledger = self.ledger.borrow_mut();
         ledger.used_until = ledger.used_until.max(sequence + 1);
+        ledger.published_now.insert(sequence);
         drop(ledger);
         if let Some(held) = &held {
             ring.open_segment(held);
@@ -336,7 +353,7 @@ impl World {
         self.expect_delivery(key);
         match stop {
             Stop::Ack | Stop::AckDurably => {
-                self.ledger.borrow_mut().acked.insert(key);
+                self.ledger.borrow_mut().note_ack(key);
                 assert!(self.ring.settle(SHARED, owner, claim, Settle::Ack));
             }
             Stop::Nack => assert!(self.ring.settle(SHARED, owner, claim, Settle::Nack)),
@@ -375,7 +392,7 @@ impl World {
         self.expect_delivery(key);
         let how = match stop {
             Stop::Ack | Stop::AckDurably => {
-                self.ledger.borrow_mut().acked.insert(key);
+                self.ledger.borrow_mut().note_ack(key);
                 Settle::Ack
             }
             Stop::Nack | Stop::Keep => Settle::Nack,
@@ -414,7 +431,7 @@ impl World {
         self.confirm_waiting();
         let by = self.below(self.ring.geometry().shape().max_participants as usize);
         let group = self.below(self.ring.geometry().shape().max_groups as usize) as u8;
-        match self.below(12) {
+        match self.below(14) {
             0..=2 => self.publish(by, false),
             3 | 4 => self.publish(by, true),
             5 | 6 => self.take(by, group, Stop::Ack),
@@ -423,8 +440,139 @@ impl World {
             9 => self.take(by, group, Stop::Keep),
             10 if self.in_sync.get() => {}
             10 => self.sync(by),
-            _ => self.die(by),
+            11 | 12 => self.die(by),
+            _ if self.in_sync.get() => {}
+            _ => self.leave_and_return(Last::drawn(self.below(5))),
         }
+    }
+}
+
+/// How the last participant leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Last {
+    /// In order.
+    Leaves,
+    /// Somebody else comes just then.
+    IsNot,
+    /// Dies when it has begun to look whether it is the last.
+    DiesClosing,
+    /// Dies when it has set the mark.
+    DiesMarking,
+    /// Leaves in order, and the next one dies as it opens.
+    IsFollowedByADeath,
+}
+
+impl Last {
+    fn drawn(number: usize) -> Self {
+        [
+            Self::Leaves,
+            Self::IsNot,
+            Self::DiesClosing,
+            Self::DiesMarking,
+            Self::IsFollowedByADeath,
+        ][number]
+    }
+}
+
+impl World {
+    /// All participants leave, and others come.
+    pub fn leave_and_return(&self, how: Last) {
+        if let Some(mut active) = self.cursor.take() {
+            self.ring.hand_over(&mut active);
+        }
+        for (owner, claim) in self.kept.take() {
+            let owner = OwnerId(owner);
+            assert!(self.ring.settle(SHARED, owner, claim, Settle::Nack));
+        }
+        let words = self.words.take();
+        let (held, others) = words.split_first().unwrap();
+        for (id, word) in (1..).zip(others) {
+            self.ring.leave(OwnerId(id), *word);
+        }
+        let me = OwnerId(0);
+        let mut p = self.ring.publisher(me, false);
+        let disk = Leaving(self, Cell::new(0));
+        match how {
+            Last::Leaves | Last::IsFollowedByADeath => {
+                assert!(self.ring.leave_marked(&mut p, *held, &disk, || false));
+                assert!(self.ring.is_marked());
+            }
+            Last::IsNot => {
+                assert!(!self.ring.leave_marked(&mut p, *held, &disk, || true));
+                self.ring.leave(me, *held);
+            }
+            Last::DiesClosing => self.store_clean(3),
+            Last::DiesMarking => {
+                self.store_clean(3);
+                assert_eq!(self.ring.try_sync(&mut p, &disk), Ok(true));
+                self.store_clean(1);
+            }
+        }
+        if how == Last::IsFollowedByADeath {
+            self.store_clean(2);
+        }
+        self.come_back(*held);
+    }
+
+    fn store_clean(&self, state: u64) {
+        let word = self.ring.mem().word(control::CLEAN);
+        word.store(state, Ordering::Relaxed);
+    }
+
+    /// The first of them looks how the queue was left, and sweeps who died while leaving.
+    fn come_back(&self, held: OwnedWord) {
+        let ring = &self.ring;
+        if !ring.is_in_use() {
+            ring.begin_use(&Opening(self)).unwrap();
+        }
+        self.ledger.borrow_mut().marked = None;
+        if ring.participant_state(OwnerId(0)) == held {
+            ring.sweep(OwnerId(0), held);
+        }
+        for id in ring.geometry().participant_ids() {
+            self.words.borrow_mut().push(ring.join(id).unwrap());
+            let by = usize::from(id.0);
+            self.publishers.borrow_mut()[by] = ring.publisher(id, false);
+            self.claimers.borrow_mut()[by] = ring.claimer(SHARED, id);
+        }
+    }
+
+    /// All that has happened is on the disk.
+    fn note_left_in_order(&self) {
+        let mut ledger = self.ledger.borrow_mut();
+        ledger.marked = Some(self.ring.true_tail());
+        let (published, acked) = (ledger.published_now.clone(), ledger.acked_now.clone());
+        ledger.durable.extend(published);
+        ledger.acked_durably.extend(acked);
+    }
+}
+
+/// The disk of the last to leave. When its first sync is over, all is on the disk.
+struct Leaving<'a>(&'a World, Cell<u32>);
+
+impl slipring::ring::Disk for Leaving<'_> {
+    fn sync(&self) -> Result<(), u64> {
+        let Self(world, count) = self;
+        fault::touches();
+        let began = world.disk.borrow().time;
+        world.disk.borrow_mut().synced(began);
+        count.set(count.get() + 1);
+        if count.get() == 1 {
+            world.note_left_in_order();
+        }
+        Ok(())
+    }
+}
+
+/// The disk of who comes first.
+struct Opening<'a>(&'a World);
+
+impl slipring::ring::Disk for Opening<'_> {
+    fn sync(&self) -> Result<(), u64> {
+        fault::touches();
+        let began = self.0.disk.borrow().time;
+        self.0.disk.borrow_mut().synced(began);
+        Ok(())
     }
 }
 

@@ -13,8 +13,8 @@ use super::limits::Own;
 use super::message::{Check, MIN_SIZE, MIN_STAMPED};
 use super::scale::Scale;
 use super::site::Site;
-use super::spec::{GroupKind, Place, ProducerKind, Spec, Victim, Workload};
-use super::{Task, Work, machine};
+use super::spec::{Durably, GroupKind, Place, ProducerKind, Spec, Victim, Workload};
+use super::{Task, Work, durable, machine};
 
 /// What the user asked for; what is open is for each workload to choose.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub struct Wishes {
     pub disk: Option<PathBuf>,
     pub command: Option<String>,
     pub rivals: Option<PathBuf>,
+    /// Compare publishing to disk.
+    pub durable: bool,
 }
 
 /// The quick set, and what a report has besides.
@@ -60,7 +62,7 @@ const QUICK: [Workload; 12] = [
     Workload::Recovery,
     Workload::Disk,
 ];
-const BESIDES: [Workload; 2] = [Workload::Contention, Workload::Scale];
+const BESIDES: [Workload; 3] = [Workload::Contention, Workload::Durable, Workload::Scale];
 
 const SIZE: u64 = 64;
 const SWEEP: [u64; 5] = [64, 256, 1 << 10, 4 << 10, 64 << 10];
@@ -169,6 +171,9 @@ impl Wishes {
             capacity: self.capacity.unwrap_or(CAPACITY),
             slot_size: self.slot_size,
             pace: Pace::Flat,
+            durably: Durably::None,
+            disturbed: false,
+            timed: false,
             loan: false,
             check: self.check,
             messages: self.messages,
@@ -189,7 +194,7 @@ impl Wishes {
         self.swept(&crowd, &[SIZE], &[1])
     }
 
-    fn swept(&self, base: &Spec, sizes: &[u64], batches: &[u64]) -> Vec<Spec> {
+    pub(super) fn swept(&self, base: &Spec, sizes: &[u64], batches: &[u64]) -> Vec<Spec> {
         let (sizes, batches) = (self.sizes_or(sizes), self.batches_or(batches));
         let pairs = sizes
             .iter()
@@ -250,6 +255,8 @@ impl Wishes {
                 let place = Place::Disk;
                 self.swept(&Spec { place, ..base }, &[SIZE], &[1])
             }
+            Workload::Durable => durable::modes(self, &base),
+            Workload::Stall => durable::stalls(self, &base),
             Workload::Scale | Workload::Foreign | Workload::Compare => Vec::new(),
         }
     }
@@ -315,6 +322,10 @@ impl Wishes {
 
     /// What other queues are compared in: round trips, throughput, and many to many.
     fn cells(&self) -> Vec<Spec> {
+        if self.durable {
+            let form = (GroupKind::Shared, ProducerKind::Many);
+            return durable::cells(self, &self.spec(Workload::Throughput, form));
+        }
         let sizes = self.sizes_or(&COMPARED);
         let form = (GroupKind::Shared, ProducerKind::Many);
         let mut cells = Vec::new();
@@ -346,6 +357,11 @@ impl Wishes {
 
     /// Spins where every process has a CPU of its own; a wish is a wish.
     fn settle_wait(&self, spec: &mut Spec) {
+        // Whoever waits for a disk leaves it its CPU.
+        if spec.timed {
+            spec.wait = self.wait.unwrap_or(Wait::Spin);
+            return;
+        }
         let asleep = spec.workload == Workload::WakeUp;
         let room = self.cores() >= spec.processes();
         spec.wait = self.wait.unwrap_or(match (asleep, room) {
@@ -479,7 +495,8 @@ fn compared(wishes: &Wishes, rivals: &Rivals, tasks: &mut Vec<Task>) {
                 producer_kind,
                 ..cell.clone()
             };
-            if spec.producers > 1 && group_kind == GroupKind::Exclusive {
+            let many = spec.producers > 1 || wishes.durable;
+            if many && group_kind == GroupKind::Exclusive {
                 continue;
             }
             wishes.settle_wait(&mut spec);
@@ -536,6 +553,8 @@ fn entry(workload: &str, spec: &Spec) -> Entry {
             Place::Memory => "memory",
             Place::Disk => "disk",
         },
+        durability: spec.durably.name(),
+        disturbed: spec.disturbed,
         capacity: spec.capacity,
         killed: spec.victim.map(|victim| match victim {
             Victim::Producer => "producer",

@@ -96,16 +96,17 @@ struct Row<'e> {
     entries: Vec<&'e Entry>,
 }
 
-fn own_facts(name: &str) -> Facts {
+fn own_facts(entry: &Entry) -> Facts {
+    let name = &entry.queue;
     let shared = name.ends_with("shared");
     Facts {
-        name: name.to_owned(),
+        name: name.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kind: Kind::Processes,
         acked: true,
         survives_kill: true,
         mpmc: shared,
-        durable: false,
+        durable: entry.durability == "sync",
         blocking: false,
         roles: Vec::new(),
         max_size: None,
@@ -126,7 +127,7 @@ fn rows<'e>(rivals: &Rivals, entries: &'e [Entry]) -> Vec<Row<'e>> {
             .find(|rival| rival.facts.name == entry.queue);
         rows.push(Row {
             name: entry.queue.clone(),
-            facts: rival.map_or_else(|| own_facts(&entry.queue), |rival| rival.facts.clone()),
+            facts: rival.map_or_else(|| own_facts(entry), |rival| rival.facts.clone()),
             entries: vec![entry],
         });
     }
@@ -216,12 +217,7 @@ pub fn text(rivals: &Rivals, entries: &[Entry]) -> String {
     for column in &columns {
         table = table.right(&column.title(), |row| column.cell(row));
     }
-    let mut lines = vec![
-        "in brackets: ratio to the bare hop (round trips: less is better) or to the bare ring (rates: more is better), \
-         measured just before"
-            .to_owned(),
-        table.text(),
-    ];
+    let mut lines = vec![beside(entries).to_owned(), table.text()];
     for row in &rows {
         lines.extend(remarks(row));
     }
@@ -234,6 +230,15 @@ pub fn text(rivals: &Rivals, entries: &[Entry]) -> String {
         }
     }
     lines.join("\n")
+}
+
+fn beside(entries: &[Entry]) -> &'static str {
+    if entries.iter().any(|entry| entry.durability == "sync") {
+        return "in brackets: ratio to one process that writes the same bytes to a file and syncs it, measured just before; \
+                messages are consumed meanwhile";
+    }
+    "in brackets: ratio to the bare hop (round trips: less is better) or to the bare ring (rates: more is better), \
+     measured just before"
 }
 
 fn remarks(row: &Row<'_>) -> Vec<String> {

@@ -49,6 +49,9 @@ pub struct Entry {
     pub batch: u64,
     pub wait: &'static str,
     pub place: &'static str,
+    pub durability: &'static str,
+    /// Somebody else wrote to the disk.
+    pub disturbed: bool,
     pub capacity: u64,
     /// Who was killed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -170,6 +173,12 @@ impl Entry {
         parts.push(self.shape());
         if self.batch > 1 {
             parts.push(format!("batch {}", self.batch));
+        }
+        if matches!(&*self.workload, "durable" | "stall") {
+            parts.push(self.durability.to_owned());
+        }
+        if self.disturbed {
+            parts.push("others write and sync".to_owned());
         }
         if let Some(victim) = self.killed {
             parts.push(format!("{victim} killed"));

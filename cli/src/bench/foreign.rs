@@ -15,8 +15,8 @@ use super::job::new_histogram;
 use super::limits::PATIENCE;
 use super::measure::{Sample, by_rate, by_time};
 use super::site::Site;
-use super::spec::{Place, Spec, Workload};
-use super::{limits, measure};
+use super::spec::{Spec, Workload};
+use super::{durable, limits, measure};
 
 /// The exit code of a command whose queue is not installed: EX_UNAVAILABLE of sysexits.
 const UNAVAILABLE: i32 = 69;
@@ -114,6 +114,9 @@ impl Facts {
         if !self.roles.iter().any(|known| known == role) {
             return Some(format!("has no {role}"));
         }
+        if spec.timed && !self.durable {
+            return Some("is not durable".to_owned());
+        }
         if self.max_size.is_some_and(|max| spec.size > max) {
             let max = crate::units::size(self.max_size.unwrap_or(0));
             return Some(format!("takes {max} at most"));
@@ -131,6 +134,9 @@ impl Facts {
 struct Found {
     messages: u64,
     ns: f64,
+    /// Of threads: what the sender took.
+    #[serde(default)]
+    published_ns: Option<f64>,
     #[serde(default)]
     first_ns: Option<u64>,
     #[serde(default)]
@@ -164,6 +170,10 @@ impl Foreign {
             None => self.calibrate(site)?,
         };
         self.count.set(Some(count));
+        if self.spec.timed {
+            let alone = durable::rate_alone(site, &self.spec)?;
+            return Ok(by_rate(self.run(site, count)?, alone));
+        }
         let beside = limits::beside(site, &self.spec)?;
         let sample = self.run(site, count)?;
         Ok(if self.spec.workload == Workload::RoundTrip {
@@ -195,7 +205,7 @@ impl Foreign {
 
     fn run(&self, site: &Site, count: u64) -> anyhow::Result<Sample> {
         let count = count.next_multiple_of(self.spec.batch);
-        let directory = site.directory(Place::Memory)?;
+        let directory = site.directory(self.spec.place)?;
         let run = Run {
             foreign: self,
             site,
@@ -286,7 +296,12 @@ impl Run<'_> {
                 "{} of {count} messages came",
                 found.messages
             );
-            Ok(throughput(&[found]))
+            let mut sample = throughput(std::slice::from_ref(&found));
+            if self.foreign.spec.timed {
+                let published = found.published_ns.context("threads without published_ns")?;
+                sample.msgs_per_s = Some(count as f64 * 1e9 / published.max(1.0));
+            }
+            Ok(sample)
         }
     }
 
@@ -324,9 +339,8 @@ impl Run<'_> {
         for id in &producers {
             crew.go(*id)?;
         }
-        for id in &producers {
-            crew.finish(*id, self.patience)?;
-        }
+        let published = producers.iter().map(|id| self.found(&mut crew, *id));
+        let published = published.collect::<anyhow::Result<Vec<_>>>()?;
         if let Some(last) = last {
             crew.go(last)?;
             crew.finish(last, self.patience)?;
@@ -339,7 +353,13 @@ impl Run<'_> {
             received == sent,
             "{sent} messages were sent, and {received} received"
         );
-        Ok(throughput(&found))
+        let mut sample = throughput(&found);
+        if spec.timed {
+            // What counts is when it was confirmed, and not when it was consumed.
+            let longest = published.iter().map(|found| found.ns).fold(1.0, f64::max);
+            sample.msgs_per_s = Some(sent as f64 * 1e9 / longest);
+        }
+        Ok(sample)
     }
 }
 

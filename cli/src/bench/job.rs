@@ -51,6 +51,8 @@ pub enum Role {
     Holder {
         attachments: u64,
     },
+    /// Writes to the disk and syncs until it hears a line.
+    Disturber,
     /// One end of a bare measurement.
     Bare {
         what: Bare,
@@ -92,6 +94,8 @@ pub struct Load {
     pub pace: Pace,
     /// Compose in the arena rather than in memory of the producer's own.
     pub loan: bool,
+    /// A producer says how long each publish took: since the message was due, if it was due at a time.
+    pub timed: bool,
     /// A producer's messages, or trips; without, it goes by time.
     pub messages: Option<u64>,
     pub seconds: f64,

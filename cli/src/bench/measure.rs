@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use slipring::{GroupOptions, Options, Queue};
 
 use super::crew::{Crew, Id};
+use super::durable;
 use super::job::{Job, Load, Outcome, Pace, Role};
 use super::limits::{self, Beside, Limit, merge};
 use super::message::{self, END};
@@ -37,6 +38,9 @@ pub struct Sample {
 
 /// Measures the limit, then the workload.
 pub fn measure(site: &Site, spec: &Spec) -> anyhow::Result<Sample> {
+    if spec.timed {
+        return durable::measure(site, spec);
+    }
     let beside = limits::beside(site, spec)?;
     let (by_hop, by_ring) = (hop_limit(&beside), ring_limit(&beside, spec));
     let unit = by_ring.unit;
@@ -214,12 +218,12 @@ impl Party {
         Ok(())
     }
 
-    /// Waits for the producers, ends the consumers, and says what these found.
-    fn finish(&mut self, ends: u64) -> anyhow::Result<(u64, Vec<Outcome>)> {
+    /// Waits for the producers, ends the consumers, and says what both found.
+    fn finish(&mut self, ends: u64) -> anyhow::Result<(Vec<Outcome>, Vec<Outcome>)> {
         let patience = patience(&self.load);
-        let mut sent = 0;
+        let mut sent = Vec::new();
         for id in &self.producers {
-            sent += self.crew.outcome(*id, patience)?.messages;
+            sent.push(self.crew.outcome(*id, patience)?);
         }
         let mut producer = self.queue.producer()?;
         let mut end = vec![0; self.load.size];
@@ -236,18 +240,35 @@ impl Party {
     }
 }
 
-fn one_way(site: &Site, spec: &Spec) -> anyhow::Result<Sample> {
+pub fn one_way(site: &Site, spec: &Spec) -> anyhow::Result<Sample> {
     let directory = site.directory(spec.place)?;
     let mut party = Party::gather(site, spec, directory.path())?;
     party.go()?;
-    let (sent, found) = party.finish(spec.consumers)?;
+    let (producers, found) = party.finish(spec.consumers)?;
+    let sent: u64 = producers.iter().map(|outcome| outcome.messages).sum();
     let received: u64 = found.iter().map(|outcome| outcome.received).sum();
     let groups = spec.groups;
     ensure!(
         received == sent * groups,
         "{sent} messages were sent to {groups} groups, and {received} received"
     );
+    if spec.timed {
+        return published(sent, &producers);
+    }
     summarize(spec, sent, &found)
+}
+
+/// What producers say that time their publishes.
+fn published(sent: u64, producers: &[Outcome]) -> anyhow::Result<Sample> {
+    let first = producers.iter().map(|outcome| outcome.first_ns).min();
+    let last = producers.iter().map(|outcome| outcome.last_ns).max();
+    let span = last.unwrap_or(0).saturating_sub(first.unwrap_or(0)).max(1);
+    Ok(Sample {
+        messages: sent,
+        msgs_per_s: Some(sent as f64 * 1e9 / span as f64),
+        latencies: Some(merge(producers)?),
+        ..Sample::default()
+    })
 }
 
 fn summarize(spec: &Spec, sent: u64, found: &[Outcome]) -> anyhow::Result<Sample> {
@@ -329,7 +350,8 @@ fn longest_gap(site: &Site, spec: &Spec, kill: bool) -> anyhow::Result<(u64, u64
         let victim = victims.pop().context("nobody to kill")?;
         party.crew.kill(victim)?;
     }
-    let (sent, found) = party.finish(ends)?;
+    let (producers, found) = party.finish(ends)?;
+    let sent = producers.iter().map(|outcome| outcome.messages).sum();
     let gap = found.iter().map(|outcome| outcome.gap_ns).max();
     Ok((sent, gap.unwrap_or(0)))
 }

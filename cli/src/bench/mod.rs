@@ -1,7 +1,7 @@
 //! The benchmark harness: workloads between processes of their own, the machine's limits beside each of them, rounds
 //! interleaved, results as a table, as JSON and as a report with plots.
 //!
-//! `catalog` chooses what is measured; `measure`, `scale` and `foreign` measure it once, `limits` the machine; `crew`
+//! `catalog` chooses what is measured; `measure`, `durable`, `scale` and `foreign` measure it once, `limits` the machine; `crew`
 //! holds the processes, `worker` is what ours run (`roles`, `single`, `bare`), `job` what the two say to each other;
 //! `entry` puts rounds together, `text`, `compare` and `report` show them. How and why is in docs/benchmarking.md.
 
@@ -10,6 +10,7 @@ mod catalog;
 mod clock;
 mod compare;
 mod crew;
+mod durable;
 mod entry;
 mod foreign;
 mod job;
@@ -75,9 +76,13 @@ enum Work {
 impl Work {
     fn obstacle(&self, site: &Site) -> anyhow::Result<Option<String>> {
         match self {
-            Self::Limit(..) | Self::Slipring(_) => Ok(None),
+            Self::Limit(..) => Ok(None),
+            Self::Slipring(spec) => durable::obstacle(spec, site),
             Self::Scale(scale) => scale.obstacle(site),
-            Self::Foreign(foreign) => Ok(foreign.rival.facts.obstacle(&foreign.spec)),
+            Self::Foreign(foreign) => match foreign.rival.facts.obstacle(&foreign.spec) {
+                None => durable::obstacle(&foreign.spec, site),
+                obstacle => Ok(obstacle),
+            },
         }
     }
 

@@ -12,7 +12,15 @@ use super::text::{rate, time};
 use crate::units;
 
 /// Workloads whose latencies are drawn.
-const CURVES: [&str; 5] = ["round-trip", "one-way", "burst", "wake-up", "compare"];
+const CURVES: [&str; 7] = [
+    "round-trip",
+    "one-way",
+    "burst",
+    "wake-up",
+    "durable",
+    "stall",
+    "compare",
+];
 
 /// A plot: its file, and the document.
 struct Plot {
@@ -220,7 +228,7 @@ fn rates(name: &str, title: &str, x: &Axis, all: &[Curve]) -> Option<Plot> {
 /// Ratios of everything; or, where queues were compared, the rates of each kind.
 fn comparison(entries: &[Entry]) -> Vec<Plot> {
     // Of `scale` there are only times without a limit that is to be reached, and a stall is a multiple of next to nothing.
-    let apart = ["compare", "limit", "scale", "recovery"];
+    let apart = ["compare", "limit", "scale", "recovery", "durable", "stall"];
     let own = || {
         entries
             .iter()

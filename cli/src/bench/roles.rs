@@ -83,6 +83,8 @@ pub fn produce(job: &Job, index: u64, sole: bool) -> anyhow::Result<Outcome> {
         index,
         sent: 0,
         buffer: vec![0; load.size * load.batch],
+        took: new_histogram()?,
+        clock_ns: if load.timed { cost_ns() } else { 0.0 },
     };
     await_go()?;
     let first_ns = now_ns();
@@ -98,6 +100,7 @@ pub fn produce(job: &Job, index: u64, sole: bool) -> anyhow::Result<Outcome> {
         ns: (last_ns - first_ns) as f64,
         first_ns,
         last_ns,
+        latencies: pairs(&sender.took),
         ..Outcome::default()
     })
 }
@@ -108,6 +111,10 @@ struct Sender<'l> {
     index: u64,
     sent: u64,
     buffer: Vec<u8>,
+    /// How long publishes took.
+    took: Histogram<u64>,
+    /// What a look at the clock costs.
+    clock_ns: f64,
 }
 
 impl Sender<'_> {
@@ -182,7 +189,9 @@ impl Sender<'_> {
         } else {
             let message = self.buffer.get_mut(..self.load.size).unwrap_or_default();
             write(message, number, self.load, due);
+            let start = begin(self.load, due);
             self.producer.publish(&*message)?;
+            self.note(start);
         }
         self.sent += 1;
         Ok(())
@@ -195,9 +204,25 @@ impl Sender<'_> {
             write(place, message::number(index, sent), load, None);
             Message::new(place)
         });
+        let start = begin(load, None);
         self.sent += self.producer.publish_batch(messages)?.published;
+        self.note(start);
         Ok(())
     }
+
+    #[inline]
+    fn note(&mut self, start: Option<u64>) {
+        if let Some(start) = start {
+            let took = now_ns().saturating_sub(start) as f64 - self.clock_ns;
+            self.took.saturating_record(whole(took).max(1));
+        }
+    }
+}
+
+/// When a publish that is timed began, or should have.
+#[inline]
+fn begin(load: &Load, due: Option<u64>) -> Option<u64> {
+    load.timed.then(|| due.unwrap_or_else(now_ns))
 }
 
 #[inline]

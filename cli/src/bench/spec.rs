@@ -1,5 +1,7 @@
 //! What can be measured: the workloads, and one measurement with all its parameters.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::job::{Load, Pace, Wait};
@@ -33,6 +35,10 @@ pub enum Workload {
     Recovery,
     /// Throughput, with the queue on disk
     Disk,
+    /// Publishing with and without durability, beside the disk's own write and sync
+    Durable,
+    /// How long a publish without durability may take, in memory and on disk, with and without others writing there
+    Stall,
     /// Cost of an operation as groups, participants and capacity grow
     Scale,
     /// As many producers as consumers, more and more of them
@@ -101,6 +107,36 @@ pub enum Place {
     Disk,
 }
 
+/// What a publish waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durably {
+    #[default]
+    None,
+    /// Nothing; the file is synced every 100 ms.
+    Interval,
+    Sync,
+}
+
+impl Durably {
+    /// As results call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Interval => "interval",
+            Self::Sync => "sync",
+        }
+    }
+
+    fn option(self) -> slipring::Durability {
+        match self {
+            Self::None => slipring::Durability::None,
+            Self::Interval => slipring::Durability::Interval(Duration::from_millis(100)),
+            Self::Sync => slipring::Durability::Sync,
+        }
+    }
+}
+
 /// Who is killed in the middle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -123,6 +159,11 @@ pub struct Spec {
     pub batch: u64,
     pub wait: Wait,
     pub place: Place,
+    pub durably: Durably,
+    /// Somebody else writes to the disk, and syncs.
+    pub disturbed: bool,
+    /// Producers say how long each publish took.
+    pub timed: bool,
     pub capacity: u64,
     pub slot_size: Option<u64>,
     pub pace: Pace,
@@ -152,6 +193,7 @@ impl Spec {
             check: self.check,
             pace: self.pace,
             loan: self.loan,
+            timed: self.timed,
             messages: self.messages,
             seconds: self.seconds,
             capacity: self.capacity,
@@ -192,6 +234,7 @@ impl Spec {
             .max_participants(u32::try_from(self.processes() + 8).unwrap_or(u32::MAX))
             .timestamps(slipring::Timestamps::Off)
             .default_group(false)
+            .durability(self.durably.option())
             .name("slipring bench");
         if !self.loan && self.size + SLOT_HEADER <= slot_size {
             return options;

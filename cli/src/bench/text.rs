@@ -67,6 +67,10 @@ fn result(entry: &Entry) -> String {
                 .map(|value| value.map(|value| value * entry.size as f64));
             spread((1e9, "GB/s"), bytes, low, high)
         }
+        // Of these it is the time that counts; the rate is among the notes.
+        (Some(_), _, Some(p50)) if is_timed(entry) => {
+            spread(time_unit(p50), p50, entry.p50_ns_low, entry.p50_ns_high)
+        }
         (Some(rate), _, _) => {
             let (low, high) = (entry.msgs_per_s_low, entry.msgs_per_s_high);
             spread(rate_unit(rate), rate, low, high)
@@ -76,8 +80,15 @@ fn result(entry: &Entry) -> String {
     }
 }
 
+fn is_timed(entry: &Entry) -> bool {
+    matches!(&*entry.workload, "durable" | "stall")
+}
+
 fn notes(entry: &Entry) -> String {
     let mut notes = Vec::new();
+    if let Some(published) = entry.msgs_per_s.filter(|_| is_timed(entry)) {
+        notes.push(rate(published));
+    }
     let is_limit = entry.workload == "limit";
     if let Some(bytes) = entry
         .bytes_per_s

@@ -7,7 +7,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
 use super::job::{GO, Job, Outcome, READY, Role};
-use super::{bare, machine, roles, single};
+use super::{bare, durable, machine, roles, single};
 use crate::exit::Code;
 
 /// The first argument of a worker process. No subcommand: it is nobody's business but the bench's.
@@ -51,6 +51,7 @@ fn work(job: &Job) -> anyhow::Result<Outcome> {
         Role::Pong { sole } => roles::pong(job, sole),
         Role::Single { groups } => single::run(job, groups),
         Role::Holder { attachments } => single::hold(job, attachments),
+        Role::Disturber => durable::disturb(job),
         Role::Bare { what, leads } => bare::run(job, what, leads),
     }
 }

@@ -17,8 +17,8 @@ use crate::units::{parse_duration, parse_rate, parse_size};
 /// ring without any of slipring's promises, a bare futex. What is printed is the median of all rounds with the lowest and
 /// the highest, and the ratio to the limit: the one figure that is comparable between machines.
 ///
-/// Without arguments it takes about a minute for a bit of everything but `scale` and `contention`. Its queues are removed
-/// at the end. What each workload measures, and how to measure another queue, is in docs/benchmarking.md.
+/// Without arguments it takes about a minute for a bit of everything up to `disk`. Its queues are removed at the end. What
+/// each workload measures, and how to measure another queue, is in docs/benchmarking.md.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to measure [default: all up to `disk`]
@@ -97,6 +97,9 @@ pub struct Args {
     /// Other queues, for `compare`: a folder of programs, or a file with a command on each line
     #[arg(long, value_name = "FOLDER_OR_LIST")]
     rivals: Option<PathBuf>,
+    /// Compare publishing that is confirmed on disk, with `compare`; rivals that do not promise it are left out
+    #[arg(long)]
+    durable: bool,
     /// Print one JSON object a result
     #[arg(long)]
     json: bool,
@@ -131,6 +134,11 @@ pub fn run(args: &Args) -> anyhow::Result<Code> {
     if args.rivals.is_some() && !args.workloads.contains(&Workload::Compare) {
         bail!("--rivals is for `slipring bench compare`");
     }
+    if args.durable && !args.workloads.contains(&Workload::Compare) {
+        bail!(
+            "--durable is for `slipring bench compare`; `slipring bench durable` measures slipring alone"
+        );
+    }
     let alone = allowed_cpus().len() == 1;
     let wishes = Wishes {
         workloads: args.workloads.clone(),
@@ -155,6 +163,7 @@ pub fn run(args: &Args) -> anyhow::Result<Code> {
         disk: args.disk.clone(),
         command: args.command.clone(),
         rivals: args.rivals.clone(),
+        durable: args.durable,
     };
     let show = Show {
         json: args.json,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use clap::ValueEnum;
 use serde::Serialize;
-use slipring::{Dump, DumpEntry, DumpField};
+use slipring::{Dump, DumpEntry, DumpField, PendingRecovery};
 
 use super::QueueArg;
 use crate::exit::Code;
@@ -72,6 +72,9 @@ pub fn run(args: &Args) -> anyhow::Result<Code> {
         let default = args.only.is_empty() && (part == Part::Slots || !slots_only);
         default || args.only.contains(&part)
     };
+    if let Some(pending) = dump.pending_recovery() {
+        shown.pending(pending)?;
+    }
     if wants(Part::Header) {
         shown.entry(&dump.header())?;
     }
@@ -114,6 +117,23 @@ struct Shown<'a> {
 }
 
 impl Shown<'_> {
+    fn pending(&mut self, pending: PendingRecovery) -> anyhow::Result<()> {
+        if !self.json {
+            return self.output.line(format_args!("{pending}\n"));
+        }
+        let field = FieldView {
+            name: "next_opener",
+            offset: 0,
+            raw: None,
+            text: pending.name(),
+        };
+        self.output.json(&View {
+            name: "pending_recovery",
+            offset: 0,
+            fields: vec![field],
+        })
+    }
+
     fn entries(&mut self, entries: impl Iterator<Item = DumpEntry>) -> anyhow::Result<()> {
         for entry in entries {
             self.entry(&entry)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::Serialize;
-use slipring::{Exported, Inspector};
+use slipring::{Exported, Inspector, PendingRecovery};
 
 use super::QueueArg;
 use crate::exit::Code;
@@ -39,12 +39,17 @@ struct View {
     settled_meanwhile: u64,
     unfinished: u64,
     damaged: Vec<u64>,
+    pending_recovery: Option<&'static str>,
 }
 
 /// Runs it.
 pub fn run(args: &Args) -> anyhow::Result<Code> {
     signals::install()?;
     let inspector = Inspector::open(&args.queue.queue)?;
+    let pending = inspector.pending_recovery();
+    if let Some(pending) = pending {
+        complain(&format!("{}: {pending}", args.queue.name()));
+    }
     let mut progress = Progress::new("exported");
     let to_stdout = args.file.as_os_str() == "-";
     let exported = if to_stdout {
@@ -69,12 +74,17 @@ pub fn run(args: &Args) -> anyhow::Result<Code> {
         if named.is_err() {
             let _gone_already = std::fs::remove_file(&part);
         }
-        return finish_export(args, named?, progress);
+        return finish_export(args, named?, pending, progress);
     };
-    finish_export(args, exported.map_err(stopped)?, progress)
+    finish_export(args, exported.map_err(stopped)?, pending, progress)
 }
 
-fn finish_export(args: &Args, exported: Exported, mut progress: Progress) -> anyhow::Result<Code> {
+fn finish_export(
+    args: &Args,
+    exported: Exported,
+    pending: Option<PendingRecovery>,
+    mut progress: Progress,
+) -> anyhow::Result<Code> {
     progress.end();
     let code = if exported.damaged.is_empty() {
         Code::Success
@@ -97,6 +107,7 @@ fn finish_export(args: &Args, exported: Exported, mut progress: Progress) -> any
             settled_meanwhile: exported.settled_meanwhile,
             unfinished: exported.unfinished,
             damaged: exported.damaged,
+            pending_recovery: pending.map(PendingRecovery::name),
         })?;
         output.flush()?;
     }

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, stdout};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use slipring::{GroupStats, Inspector, ParticipantStats, Stats};
+use slipring::{GroupStats, Inspector, ParticipantStats, PendingRecovery, Stats};
 
 use super::{QueueArg, policy_name, timestamps_name};
 use crate::exit::Code;
@@ -101,6 +101,7 @@ struct View<'a> {
     durable_until: u64,
     sync_error: Option<i32>,
     recovery: Option<RecoveryView>,
+    pending_recovery: Option<&'static str>,
     geometry: GeometryView,
     tail: u64,
     published: u64,
@@ -134,6 +135,7 @@ struct RecoveryView {
     records: u64,
     torn: u64,
     missing: u64,
+    clean: bool,
 }
 
 #[derive(Serialize)]
@@ -211,7 +213,9 @@ impl<'a> View<'a> {
                 records: recovered.records,
                 torn: recovered.torn,
                 missing: recovered.missing,
+                clean: recovered.clean,
             }),
+            pending_recovery: inspector.pending_recovery().map(PendingRecovery::name),
             geometry: GeometryView {
                 capacity: shape.capacity,
                 slot_size: shape.slot_size,

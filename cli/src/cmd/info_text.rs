@@ -59,9 +59,11 @@ pub fn page(name: &str, inspector: &Inspector, stats: &Stats, rate: Option<f64>)
         ),
     ];
     let full = obstacles(inspector, stats);
+    let pending = inspector.pending_recovery();
+    let pending = pending.map(|pending| ("reboot", pending.to_string()));
     let full = full.iter().map(|obstacle| ("full", obstacle.to_string()));
     let mut text = String::new();
-    for (label, value) in rows.into_iter().chain(full) {
+    for (label, value) in rows.into_iter().chain(pending).chain(full) {
         text.push_str(&format!("{label:<15}  {value}\n"));
     }
     format!(
@@ -85,7 +87,9 @@ fn durability(inspector: &Inspector, stats: &Stats) -> String {
         let error = std::io::Error::from_raw_os_error(errno);
         text.push_str(&format!(", STOPPED: syncing failed ({error})"));
     }
-    if let Some(recovered) = stats.recovery {
+    if let Some(recovered) = stats.recovery.filter(|recovered| recovered.clean) {
+        text.push_str(&format!(", recovery {}: clean", recovered.epoch));
+    } else if let Some(recovered) = stats.recovery {
         text.push_str(&format!(
             ", recovery {}: {} messages, {} torn, {} missing",
             recovered.epoch, recovered.records, recovered.torn, recovered.missing

@@ -1,9 +1,9 @@
 //! The options of a queue that an import or a resize can choose anew.
 
-use slipring::{Options, Queue};
+use slipring::{Durability, Options, Queue};
 
 use super::create::When;
-use crate::units::parse_size;
+use crate::units::{parse_durability, parse_size};
 
 /// The options of a queue that can be chosen anew.
 #[derive(Debug, clap::Args)]
@@ -29,6 +29,9 @@ pub struct Shape {
     /// What publishing to a full queue does
     #[arg(long, value_name = "POLICY")]
     when_full: Option<When>,
+    /// What survives a reboot or a power loss: none, interval:TIME (synced so often), sync (at every publish)
+    #[arg(long, value_name = "MODE", value_parser = parse_durability)]
+    durability: Option<Durability>,
 }
 
 impl Shape {
@@ -55,6 +58,9 @@ impl Shape {
         }
         if let Some(when) = self.when_full {
             options = options.when_full(when.into());
+        }
+        if let Some(durability) = self.durability {
+            options = options.durability(durability);
         }
         options
     }

@@ -1,7 +1,7 @@
 //! `slipring verify`.
 
 use serde::Serialize;
-use slipring::{Verification, verify};
+use slipring::{PendingRecovery, Verification, verify};
 
 use super::QueueArg;
 use crate::exit::Code;
@@ -31,6 +31,7 @@ struct View<'a> {
     payloads_checked: u64,
     findings: Vec<FindingView<'a>>,
     more_findings: u64,
+    pending_recovery: Option<&'static str>,
 }
 
 /// Runs it.
@@ -40,6 +41,9 @@ pub fn run(args: &Args) -> anyhow::Result<Code> {
     if args.json {
         output.json(&View::new(args.queue.name(), &found))?;
     } else {
+        if let Some(pending) = found.pending_recovery {
+            output.line(pending)?;
+        }
         for finding in &found.findings {
             output.line(finding)?;
         }
@@ -59,6 +63,7 @@ impl<'a> View<'a> {
             payloads_checked: found.payloads,
             findings: found.findings.iter().map(Into::into).collect(),
             more_findings: found.more_findings,
+            pending_recovery: found.pending_recovery.map(PendingRecovery::name),
         }
     }
 }

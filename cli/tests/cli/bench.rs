@@ -77,6 +77,7 @@ fn wrong_arguments_are_refused_before_anything_runs() {
         (&["throughput", "--capacity", "1000"], "capacity is 1000"),
         (&["throughput", "--cpus", "1023"], "may not use CPU 1023"),
         (&["disk", "--disk", "no/such"], "no/such is not a directory"),
+        (&["durable", "--durable"], "--durable is for"),
         (&["throughput", "--command", "x"], "--command is for"),
         (&["throughput", "--rivals", "x"], "--rivals is for"),
         (&["compare", "--rivals", "no/such"], "no/such"),
@@ -180,6 +181,8 @@ fn every_workload_runs_and_counts_its_messages() {
         ("recovery", 2),
         ("disk", 1),
         ("contention", 1),
+        ("durable", 8),
+        ("stall", 6),
     ];
     let names = workloads.map(|(name, _)| name);
     let disk = sandbox.dir().to_str().unwrap().to_owned();
@@ -187,11 +190,18 @@ fn every_workload_runs_and_counts_its_messages() {
     let done = bench(&sandbox, &[&names[..5], &few].concat());
     let rest = bench(&sandbox, &[&names[5..12], &few].concat());
     let crowd = bench(&sandbox, &["contention", "--json", "--producers", "2"]);
+    // Where the tests' directory is in memory, these say so.
+    let durable = [&["durable", "stall"], &few[..]].concat();
+    let durable = bench(&sandbox, &durable);
     for (name, count) in workloads {
-        let all = [&done, &rest, &crowd].map(|done| results(done, name));
+        let all = [&done, &rest, &crowd, &durable].map(|done| results(done, name));
         let found: Vec<_> = all.into_iter().flatten().collect();
         assert_eq!(found.len(), count, "{name}");
         for result in found {
+            if result["skipped"].is_string() {
+                assert!(["durable", "stall"].contains(&name), "{result}");
+                continue;
+            }
             let producers = result["producers"].as_u64().unwrap();
             let messages = result["messages"].as_u64().unwrap();
             // Those of a recovery go by time, since somebody dies in the middle.
@@ -204,6 +214,77 @@ fn every_workload_runs_and_counts_its_messages() {
             assert!(messages > 0, "{result}");
             assert!(result["ratio"].as_f64().unwrap() > 0.0, "{result}");
         }
+    }
+    leaves_nothing(&sandbox);
+}
+
+#[test]
+fn a_disk_that_is_memory_is_not_measured_as_one() {
+    let sandbox = Sandbox::new();
+    let done = bench(
+        &sandbox,
+        &["durable", "stall", "--json", "--disk", "/dev/shm"],
+    );
+    let durable = results(&done, "durable");
+    let stall = results(&done, "stall");
+    assert_eq!((durable.len(), stall.len()), (8, 6));
+    for result in durable.iter().chain(&stall) {
+        let of_memory = result["place"] == "memory" && result["disturbed"] == false;
+        let skipped = result["skipped"].as_str().unwrap_or_default();
+        assert_eq!(skipped.contains("--disk"), !of_memory, "{result}");
+    }
+}
+
+#[test]
+fn durable_queues_are_compared_among_themselves() {
+    let sandbox = Sandbox::new();
+    let durable = QUEUE.replacen("\"durable\":false", "\"durable\":true", 1);
+    assert_ne!(durable, QUEUE);
+    program(
+        &sandbox,
+        "rivals/durable",
+        &durable.replacen("\"file\"", "\"lasting\"", 1),
+    );
+    program(&sandbox, "rivals/file", QUEUE);
+    let disk = sandbox.dir().to_str().unwrap().to_owned();
+    let arguments = [
+        "compare",
+        "--rivals",
+        "rivals",
+        "--durable",
+        "--producers",
+        "2",
+        "--json",
+        "--disk",
+        &disk,
+    ];
+    let done = bench(&sandbox, &arguments);
+    assert_eq!(done.code(), 0, "{done:?}");
+    let found = results(&done, "compare");
+    let of = |queue: &str| {
+        found
+            .iter()
+            .filter(|found| found["queue"] == queue)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of("slipring shared").len(), 4);
+    assert!(of("slipring exclusive").is_empty());
+    let in_memory = |found: &Value| {
+        found["skipped"]
+            .as_str()
+            .is_some_and(|why| why.contains("--disk"))
+    };
+    for found in of("slipring shared").into_iter().chain(of("lasting")) {
+        assert_eq!(
+            (&found["durability"], &found["place"]),
+            (&"sync".into(), &"disk".into())
+        );
+        let measured = found["limit"] == "write and fdatasync" && found["msgs_per_s"].is_f64();
+        let batched = found["queue"] == "lasting" && found["batch"] == 32;
+        assert!(measured || in_memory(found) || batched, "{found}");
+    }
+    for found in of("file") {
+        assert!(found["skipped"].is_string(), "{found}");
     }
     leaves_nothing(&sandbox);
 }

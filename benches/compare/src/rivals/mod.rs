@@ -18,6 +18,8 @@ mod ipc_channel;
 mod nats;
 mod pipe;
 mod posix_mq;
+#[cfg(feature = "redb")]
+mod redb;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "ringfire")]
@@ -156,9 +158,11 @@ pub static ALL: &[Entry] = &[
     rival!("aeron-ipc", feature "aeron", aeron::describe, processes::<aeron::AeronIpc>),
     rival!("sqlite", feature "sqlite", sqlite::describe_normal, processes::<sqlite::Sqlite<false>>),
     rival!("sqlite-full", feature "sqlite", sqlite::describe_full, processes::<sqlite::Sqlite<true>>),
+    rival!("redb", feature "redb", redb::describe, threads::<redb::Redb>),
     rival!("redis-stream", feature "redis", redis::describe_everysec, processes::<redis::Stream<false>>),
     rival!("redis-stream-always", feature "redis", redis::describe_always, processes::<redis::Stream<true>>),
     rival!("beanstalkd", feature "beanstalkd", beanstalkd::describe_log, processes::<beanstalkd::Tube<false>>),
     rival!("beanstalkd-fsync", feature "beanstalkd", beanstalkd::describe_synced, processes::<beanstalkd::Tube<true>>),
-    rival!("nats-jetstream", feature "nats", nats::describe, processes::<nats::JetStream>),
+    rival!("nats-jetstream", feature "nats", nats::describe, processes::<nats::JetStream<false>>),
+    rival!("nats-jetstream-always", feature "nats", nats::describe_always, processes::<nats::JetStream<true>>),
 ];

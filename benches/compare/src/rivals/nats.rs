@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use super::server::{Client, needs, version};
-use crate::contract::{ALL_ROLES, Description};
+use crate::contract::{ALL_ROLES, Description, Missing};
 use crate::queue::{Place, Receiver, Rival, Sender};
 
 const SERVER: &str = "nats-server";
@@ -31,9 +31,30 @@ pub fn describe() -> anyhow::Result<Description> {
     })
 }
 
-pub struct JetStream;
+pub fn describe_always() -> anyhow::Result<Description> {
+    let found = version(SERVER, "--version");
+    let mut numbers = found
+        .split('.')
+        .map_while(|number| number.parse::<u32>().ok());
+    if numbers.next().zip(numbers.next()) < Some((2, 10)) {
+        let missing = format!(
+            "nats-server {found} cannot sync at every publish; 2.10 can, go install github.com/nats-io/nats-server/v2@latest gets it, \
+             with Go"
+        );
+        return Err(Missing(missing).into());
+    }
+    Ok(Description {
+        name: "nats-jetstream-always",
+        durable: true,
+        notes: "a server of its own on loopback TCP; file store, synced at every publish; publish and ack confirmed",
+        ..describe()?
+    })
+}
 
-fn server(place: &Place) -> Command {
+/// With `ALWAYS` what is stored is synced before it is confirmed.
+pub struct JetStream<const ALWAYS: bool>;
+
+fn server(place: &Place, always: bool) -> anyhow::Result<Command> {
     let mut command = Command::new(SERVER);
     command.args(["--addr", "127.0.0.1", "--port", "-1", "--jetstream"]);
     command
@@ -41,7 +62,14 @@ fn server(place: &Place) -> Command {
         .arg(&place.dir)
         .arg("--ports_file_dir")
         .arg(&place.dir);
-    command
+    if always {
+        // No argument says so.
+        let config = place.dir.join("nats.conf");
+        std::fs::write(&config, "jetstream { sync_interval: always }\n")
+            .context("writing the server's configuration")?;
+        command.arg("--config").arg(config);
+    }
+    Ok(command)
 }
 
 /// The address that the server chose, once it has written it down.
@@ -81,14 +109,14 @@ pub struct End {
     _client: Client,
 }
 
-fn open(place: &Place) -> anyhow::Result<End> {
+fn open(place: &Place, always: bool) -> anyhow::Result<End> {
     let connect = || {
         let socket =
             TcpStream::connect(address(&place.dir)?).context("connecting to nats-server")?;
         socket.set_nodelay(true)?;
         Ok(socket)
     };
-    let (client, socket) = Client::connect(place, || Ok(server(place)), connect)?;
+    let (client, socket) = Client::connect(place, || server(place, always), connect)?;
     let mut end = End {
         socket: BufReader::new(socket),
         out: Vec::new(),
@@ -216,16 +244,16 @@ impl End {
     }
 }
 
-impl Rival for JetStream {
+impl<const ALWAYS: bool> Rival for JetStream<ALWAYS> {
     type Sender = End;
     type Receiver = End;
 
     fn sender(place: &Place) -> anyhow::Result<End> {
-        open(place)
+        open(place, ALWAYS)
     }
 
     fn receiver(place: &Place) -> anyhow::Result<End> {
-        open(place)
+        open(place, ALWAYS)
     }
 }
 
