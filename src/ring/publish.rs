@@ -115,8 +115,15 @@ impl Ring {
     ///
     /// # Errors
     /// `Full`, `Unsynced`, or `Damage`.
-    #[inline(never)]
     pub fn reserve(&self, p: &mut Publisher) -> Result<Reserved, Stuck> {
+        match self.reserve_at_hand(p) {
+            Some(reserved) => Ok(reserved),
+            None => self.reserve_any(p),
+        }
+    }
+
+    #[inline(never)]
+    fn reserve_any(&self, p: &mut Publisher) -> Result<Reserved, Stuck> {
         let mut sequence = p.next;
         // Bound: `turns`; each returns, or passes a slot that another producer has taken meanwhile.
         for _ in self.turns() {
@@ -145,18 +152,8 @@ impl Ring {
                     sequence = self.after(newest, self.geo.slot(sequence), slot)?;
                 }
                 SlotView::Earlier(true) | SlotView::Empty if fresh || view != SlotView::Empty => {
-                    let mine = OwnedWord::slot(lap, p.owner, SlotState::Taken);
-                    // ORDERING: Release; pairs with newest_taken's Acquire; who sees it sees all below taken; model
-                    // a_producers_messages_are_claimed_in_order.
-                    if p.sole || word.replace(taken.0, mine.0, Ordering::Release) {
-                        // ORDERING: Release fence; pairs with observe's and still_holds's Acquire fence: who sees a byte of
-                        // the new payload sees what came before; model copy_of_a_late_holder without refresh_limit's fence.
-                        fence(Ordering::Release);
-                        p.next = sequence + u64::from(!p.sole);
-                        return Ok(Reserved {
-                            sequence,
-                            before: slot,
-                        });
+                    if let Some(reserved) = self.take_slot(p, sequence, taken, slot) {
+                        return Ok(reserved);
                     }
                 }
                 // The message of the lap before is still being written.
@@ -193,12 +190,27 @@ impl Ring {
         if p.ahead > 0 {
             self.expect_to_write(sequence + p.ahead);
         }
-        let mine = OwnedWord::slot(lap, p.owner, SlotState::Taken);
-        // ORDERING: Release; as in reserve; model a_producers_messages_are_claimed_in_order.
+        self.take_slot(p, sequence, taken, before)
+    }
+
+    /// Makes a free slot ours, unless another producer is quicker.
+    #[inline(always)]
+    fn take_slot(
+        &self,
+        p: &mut Publisher,
+        sequence: u64,
+        taken: OwnedWord,
+        before: OwnedWord,
+    ) -> Option<Reserved> {
+        let mine = OwnedWord::slot(self.geo.lap(sequence), p.owner, SlotState::Taken);
+        let word = self.reservation(sequence);
+        // ORDERING: Release; pairs with newest_taken's Acquire; who sees it sees all below taken; model
+        // a_producers_messages_are_claimed_in_order.
         if !p.sole && !word.replace(taken.0, mine.0, Ordering::Release) {
             return None;
         }
-        // ORDERING: Release fence; as in reserve; model copy_of_a_late_holder without refresh_limit's fence.
+        // ORDERING: Release fence; pairs with observe's and still_holds's Acquire fence: who sees a byte of the new payload
+        // sees what came before; model copy_of_a_late_holder without refresh_limit's fence.
         fence(Ordering::Release);
         p.next = sequence + u64::from(!p.sole);
         Some(Reserved { sequence, before })
