@@ -74,7 +74,7 @@ impl Ring {
     /// Says that `id` no longer has ordinary producers.
     pub fn stop_producing(&self, id: OwnerId) {
         // ORDERING: Release; pairs with become_sole's Acquire; its publishes are over; model ordinary_then_sole without
-        // reserve's, refresh_limit's fence.
+        // take_slot's, refresh_limit's fence.
         self.participant_word(id, participant::PRODUCES)
             .store(0, Ordering::Release);
     }
@@ -122,7 +122,7 @@ impl Ring {
         let found = OwnedWord(word.load(Ordering::Relaxed));
         if found.entry_state() == Some(EntryState::Live) && found.owner() == id {
             // ORDERING: Release; pairs with become_sole's and become_producer's Acquire; all it published; model
-            // sole_then_sole without become_sole's, reserve's, refresh_limit's fence.
+            // sole_then_sole without become_sole's, take_slot's, refresh_limit's fence.
             let _swept = word.replace(
                 found.0,
                 found.with_state(EntryState::Free).0,

@@ -104,7 +104,7 @@ impl Ring {
 
     /// Whether an opened claim is still `owner`'s, after copying its bytes: if so, the copy is whole.
     pub fn still_holds(&self, id: GroupId, owner: OwnerId, claim: Claim) -> bool {
-        // ORDERING: Acquire fence; pairs with reserve's Release fence: had a byte of a later lap been copied, the claim
+        // ORDERING: Acquire fence; pairs with take_slot's Release fence: had a byte of a later lap been copied, the claim
         // word's change, which came before it, would show below; model copy_of_a_late_holder.
         fence(Ordering::Acquire);
         // ORDERING: Relaxed; after the fence.

@@ -148,7 +148,7 @@
 //! # 7. What a death leaves
 //! | died | what stands | who repairs, how |
 //! |---|---|---|
-//! | before reserve's CAS | nothing | |
+//! | before take_slot's CAS | nothing | |
 //! | from there to commit | a reservation ahead of its slot word | sweep: `Aborted`; everybody skips it |
 //! | sole producer, anywhere | the sole-producer word; a slot word ahead of its reservation | sweep: free; producers read both words |
 //! | after commit, before the tail hint | a message beyond the hint | every walk finds it |
@@ -375,7 +375,7 @@ impl Ring {
 
     /// The highest sequence known to be taken, at `sequence` or some laps on; `None` if not even `sequence` is.
     fn newest_taken(&self, sequence: u64) -> Option<u64> {
-        // ORDERING: Acquire; pairs with reserve's and commit's Release; a taken slot here means all below are taken; model
+        // ORDERING: Acquire; pairs with take_slot's and commit's Release; a taken slot here means all below are taken; model
         // sole_publish_claim.
         let taken = OwnedWord(self.reservation(sequence).load(Ordering::Acquire));
         let ahead = taken.laps_ahead_of(self.geo.lap(sequence));

@@ -63,7 +63,7 @@ impl Ring {
             SlotView::Empty | SlotView::Earlier(_) => return Observed::NotYet,
         }
         let copied = self.observe_bytes(sequence, buffer);
-        // ORDERING: Acquire fence; pairs with reserve's, commit's and try_hold's Release fences: had a new byte been
+        // ORDERING: Acquire fence; pairs with take_slot's, commit's and try_hold's Release fences: had a new byte been
         // copied, the word that announces it would show below; no model: loom's cells forbid such copies.
         fence(Ordering::Acquire);
         // ORDERING: Relaxed; after the fence.

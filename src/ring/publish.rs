@@ -179,7 +179,7 @@ impl Ring {
         }
         let lap = self.geo.lap(sequence);
         let word = self.reservation(sequence);
-        // ORDERING: Acquire; as in reserve; model segment_behind_a_lap without refresh_limit's fence.
+        // ORDERING: Acquire; as in reserve_any; model segment_behind_a_lap without refresh_limit's fence.
         let taken = OwnedWord(word.load(Ordering::Acquire));
         // ORDERING: Acquire; as in load_slot; model publish_claim.
         let before = OwnedWord(self.slot_word(sequence).load(Ordering::Acquire));
@@ -278,7 +278,7 @@ impl Ring {
     pub fn raise_tail(&self, p: &mut Publisher) {
         p.since_hint = 0;
         // ORDERING: Release; pairs with tail_hint's Acquire; what is a lap below has been settled, and read; model
-        // segment_behind_the_tail without reserve's, refresh_limit's fence.
+        // segment_behind_the_tail without take_slot's, refresh_limit's fence.
         self.word(control::TAIL).raise(p.next, Ordering::Release);
     }
 
