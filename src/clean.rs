@@ -1,7 +1,7 @@
 //! The last to leave a durable queue marks it as left in order, and the next to attach takes that back. The word is
 //! `ring/clean.rs`'s; here are the locks and the file.
 
-use crate::durable::{FileDisk, sync_if_changed};
+use crate::durable::{FileDisk, sync_error, sync_if_changed};
 use crate::participant::{Attachment, JoinError, Locks};
 use crate::recover::PATIENCE_MS;
 use crate::ring::Ring;
@@ -19,11 +19,7 @@ pub fn begin_use(ring: &Ring, locks: &Locks) -> Result<(), JoinError> {
     }
     let begun = locks.in_order(PATIENCE_MS, || ring.begin_use(&FileDisk(file)));
     match begun.map_err(JoinError::Io)? {
-        Some(Ok(())) => Ok(()),
-        Some(Err(number)) => {
-            let number = i32::try_from(number).unwrap_or(libc::EIO);
-            Err(JoinError::Io(std::io::Error::from_raw_os_error(number)))
-        }
+        Some(synced) => synced.map_err(|number| JoinError::Io(sync_error(number))),
         None => Err(JoinError::Busy),
     }
 }

@@ -37,6 +37,11 @@ impl Disk for FileDisk<'_> {
     }
 }
 
+/// The error that a sync's number stands for.
+pub fn sync_error(number: u64) -> io::Error {
+    io::Error::from_raw_os_error(i32::try_from(number).unwrap_or(libc::EIO))
+}
+
 /// Why something is not on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotSynced {

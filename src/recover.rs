@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 
-use crate::durable::FileDisk;
+use crate::durable::{FileDisk, sync_error};
 use crate::error::OpenErrorKind;
 use crate::layout::geometry::control;
 use crate::layout::header::Verified;
@@ -82,9 +82,7 @@ fn recover(
 }
 
 fn not_synced(number: u64) -> OpenErrorKind {
-    let number = i32::try_from(number).unwrap_or(libc::EIO);
-    let source = std::io::Error::from_raw_os_error(number);
-    OpenErrorKind::from_io("syncing the recovered queue", 0, source)
+    OpenErrorKind::from_io("syncing the recovered queue", 0, sync_error(number))
 }
 
 /// What the next opener does with a file that was last used in another boot. Until then the file is what the disk has.

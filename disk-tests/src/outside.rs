@@ -9,13 +9,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::mounts::{EXT4, has};
+use crate::mounts::{self, EXT4, has};
 use crate::power::Settings;
 
 pub const INSIDE: &str = "inside";
 
 /// Beyond what the arguments ask for.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Whoever is killed here takes all processes with it, and they all mounts.
+const APART: [&str; 5] = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
 
 fn missing() -> Vec<String> {
     let mut missing = Vec::new();
@@ -34,6 +37,9 @@ fn missing() -> Vec<String> {
         }
     }
     missing.extend(EXT4.missing());
+    if missing.is_empty() && mounts::run("unshare", APART.iter().chain(&["true"])).is_err() {
+        missing.push("leave to have mounts and processes of its own".to_owned());
+    }
     missing
 }
 
@@ -54,11 +60,9 @@ pub fn run(settings: &Settings, only: &str) -> Result<()> {
 }
 
 fn run_inside(settings: &Settings, only: &str, directory: &Path) -> Result<()> {
-    // Whoever is killed here takes all processes with it, and they all mounts.
-    let apart = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
     let mut command = Command::new("unshare");
     command
-        .args(apart)
+        .args(APART)
         .arg(std::env::current_exe()?)
         .arg(INSIDE)
         .arg(directory);

@@ -63,7 +63,10 @@ fn options(which: usize) -> (Options, FullPolicy) {
                 .durability(Durability::Interval(Duration::from_secs(60))),
             FullPolicy::Reject,
         ),
-        _ => (arena(small.capacity(4)), FullPolicy::Block),
+        _ => (
+            arena(small.capacity(4).first_sequence(1 << 41)),
+            FullPolicy::Block,
+        ),
     };
     (options.when_full(policy), policy)
 }

@@ -108,6 +108,17 @@ fn a_letter_nobody_sent_is_found() {
 }
 
 #[test]
+fn where_there_are_leases_a_retried_message_dies_with_a_higher_count() {
+    let failed: Vec<_> = (0..5).map(|n| (100 + 10 * n, NACK, 1)).collect();
+    let five = deliveries(8, &failed);
+    let letter = "200 letter 0 8 5 5 0 1 0 1\n";
+    let retried = "worker 3\n134 deciding 8 5 1\n138 decided 1\n";
+    assert_eq!(of(8, &format!("{five}{retried}{letter}")), []);
+    let alone = of(8, &format!("{five}worker 3\n{letter}"));
+    assert!(alone.contains(&Rule::DeadRightly), "{alone:?}");
+}
+
+#[test]
 fn a_letter_that_says_what_is_not_true_is_found() {
     let changed = |from, to| of(4, &format!("{}{}", fails(), LETTER.replace(from, to)));
     assert!(changed("4 5 3 0 1 0 1", "4 5 2 0 1 0 1").contains(&Rule::DeadRightly));

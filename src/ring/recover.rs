@@ -187,7 +187,8 @@ impl Ring {
 
     /// Drops all messages of a queue that was made without durability. Sequences go on where none has ever been.
     pub fn drop_messages(&self) -> Recovered {
-        let tail = self.tail_hint();
+        // Nothing has been believed yet: not even that the tail is one of this queue's sequences.
+        let tail = self.tail_hint().max(self.geo.shape().first_sequence);
         let lap = self.geo.lap(tail) + self.laps_ahead(tail) + LAPS_UNKNOWN;
         let until = lap.saturating_mul(self.geo.capacity()).min(SEQUENCE_MAX);
         let mut found = Recovered::default();

@@ -149,7 +149,10 @@ fn rightly(story: &Story<'_>, found: &mut Found) {
                 let holds = story.holds.iter().filter(|hold| !given_back(hold));
                 let holds = holds.filter(|hold| hold.opened < dead.at).count() as u64;
                 let unseen = || story.digest.unseen(dead.group, story.began, dead.at);
-                dead.count == story.limit
+                // Where there are leases the count goes on after a retry, by one more delivery each.
+                let leases = story.group.lease().is_some();
+                let retries = if leases { story.retries(dead.at) } else { 0 };
+                (story.limit..=story.limit + retries).contains(&dead.count)
                     && (holds >= story.limit || holds + unseen() >= story.limit)
             }
         };
