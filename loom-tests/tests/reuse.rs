@@ -114,3 +114,27 @@ fn floor_by_two() {
         ((true, 2), "room"),
     ]);
 }
+
+/// a_lap_nobody_reads: without groups, a producer writes over what another has written only when that one has finished.
+#[test]
+fn a_lap_nobody_reads() {
+    static SEEN: LazyLock<Outcomes<Vec<u64>>> = LazyLock::new(Outcomes::default);
+    loom::model(|| {
+        let m = model(false);
+        assert!(m.ring.close_group(m.group, m.ring.group_state(m.group)));
+        let mut p = m.publisher(1);
+        assert_eq!(m.publish(&mut p, 0), Some(0));
+        let producing = Arc::clone(&m);
+        let other = thread::spawn(move || {
+            producing.publish(&mut producing.publisher(2), 0).unwrap();
+        });
+        SEEN.add((0..2).map_while(|_| m.publish(&mut p, 0)).collect());
+        other.join().unwrap();
+    });
+    SEEN.are(&[
+        (vec![1, 2], "before the other, which has the next lap"),
+        (vec![1, 3], "on both sides of the other"),
+        (vec![2], "behind the other, which is still writing"),
+        (vec![2, 3], "behind the other"),
+    ]);
+}

@@ -179,9 +179,10 @@ impl Ring {
         }
         let lap = self.geo.lap(sequence);
         let word = self.reservation(sequence);
-        // ORDERING: Acquire; as in reserve_any; model segment_behind_a_lap without refresh_limit's fence.
-        let taken = OwnedWord(word.load(Ordering::Acquire));
-        // ORDERING: Acquire; as in load_slot; model publish_claim.
+        // ORDERING: Relaxed; only the CAS in take_slot believes it, and the limit stands for who took it a lap ago.
+        let taken = OwnedWord(word.load(Ordering::Relaxed));
+        // ORDERING: Acquire; pairs with commit's Release; with no group, only this word says that who wrote the slot a lap
+        // ago has finished; model a_lap_nobody_reads.
         let before = OwnedWord(self.slot_word(sequence).load(Ordering::Acquire));
         let free = before.is_slot(lap - 1, SlotState::Published)
             && taken.is_slot(lap - 1, SlotState::Taken);
