@@ -116,7 +116,10 @@ fn child() {
     }
     let mut status = 0;
     assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
-    assert_eq!(status, 0);
+    if status != 0 {
+        // No panic: of one of the two this is expected, and a log should have nothing that looks like a failure.
+        std::process::exit(1);
+    }
 }
 
 fn strict(role: &str, path: &std::path::Path) -> ! {

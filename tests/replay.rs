@@ -17,7 +17,7 @@ mod common;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use common::{Backing, MINUTE, queue, watchdog};
+use common::{Backing, MINUTE, Stop, queue, watchdog};
 use slipring::{FullPolicy, Message, NoTimestamps, Queue, ReplayFrom, Replayed, Timestamps};
 
 fn sequences(found: impl Iterator<Item = Replayed>) -> Vec<String> {
@@ -104,6 +104,7 @@ fn beside_producers_that_overwrite_every_message_is_whole_and_every_gap_is_told(
     let place = queue(Backing::Tmpfs, &options);
     let stop = &AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stop = Stop(stop);
         for _ in 0..2 {
             let mut producer = place.queue.producer().unwrap();
             scope.spawn(move || {
@@ -139,7 +140,6 @@ fn beside_producers_that_overwrite_every_message_is_whole_and_every_gap_is_told(
                 Some(other) => panic!("{other:?}"),
             }
         }
-        stop.store(true, Ordering::Relaxed);
         println!("{messages} messages, {gaps} gaps");
     });
 }

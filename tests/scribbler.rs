@@ -23,7 +23,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Backing, MINUTE, directory, number, role, say, spawn_child, watchdog};
+use common::{Backing, MINUTE, Stop, directory, number, role, say, spawn_child, watchdog};
 use slipring::layout::geometry::{GROUP_SIZE, control, group, segment, slot};
 use slipring::layout::{GroupId, OwnerId};
 use slipring::{
@@ -207,6 +207,7 @@ fn round(path: &Path, seed: u64) -> [u64; 4] {
     let mut totals = [0; 4];
     totals[0] = std::thread::scope(|scope| {
         let scribbler = scope.spawn(|| scribble(path, random.next(), &stop));
+        let ends = Stop(&stop);
         std::thread::sleep(ROUND / 2);
         kids.pop().unwrap().kill();
         for kid in kids {
@@ -216,7 +217,7 @@ fn round(path: &Path, seed: u64) -> [u64; 4] {
                 }
             }
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(ends);
         scribbler.join().unwrap()
     });
     // Whatever it looks like now, looking at it ends.

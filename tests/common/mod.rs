@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
@@ -85,6 +86,16 @@ pub fn watchdog(what: &'static str, limit: Duration) -> Watchdog {
         }
     });
     Watchdog(alive)
+}
+
+/// Tells the threads of a scope to stop when the scope's own part ends, also by a failure: otherwise the failure would wait
+/// for them, and nobody would read of it.
+pub struct Stop<'a>(pub &'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 pub const MINUTE: Duration = Duration::from_secs(60);
