@@ -194,8 +194,7 @@ impl Consumer {
         let ring = self.ring();
         let (mem, geometry) = (ring.mem(), ring.geometry());
         let start = geometry.slot(sequence);
-        let mut header = SlotHeader::default();
-        mem.copy_out(start.plus(slot::HEADER), header.as_mut_bytes());
+        let header = ring.header(sequence);
         let damage = |field, found, expected| Damage {
             offset: start.plus(field),
             found,

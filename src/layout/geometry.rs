@@ -54,7 +54,8 @@ pub struct Geometry {
     groups: u64,
     claims: u64,
     /// Bytes of one group's claim words.
-    claims_size: u64,
+    claims_stride: u64,
+    inline_max: u64,
     leases: u64,
     reservations: u64,
     segments: u64,
@@ -212,7 +213,8 @@ impl Geometry {
             participants,
             groups,
             claims,
-            claims_size: Self::words_stride(shape.capacity),
+            claims_stride: Self::words_stride(shape.capacity),
+            inline_max: shape.max_message.min(shape.slot_size - SLOT_HEADER),
             leases,
             reservations,
             segments,
@@ -245,11 +247,11 @@ impl Geometry {
         self.shape.capacity
     }
 
-    /// Longest message a slot itself can hold, in bytes.
-    #[inline]
+    /// Longest message a slot itself holds, in bytes.
+    #[inline(always)]
     #[must_use]
     pub const fn inline_max(&self) -> u64 {
-        self.shape.slot_size - SLOT_HEADER
+        self.inline_max
     }
 
     /// Lap of a sequence, from 1. Words keep its low bits.
@@ -280,7 +282,7 @@ impl Geometry {
     #[inline(always)]
     #[must_use]
     pub const fn claim(&self, group: GroupId, sequence: u64) -> Offset {
-        Offset(self.claims + self.entry(group) * self.claims_size + self.index(sequence) * 8)
+        Offset(self.claims + self.entry(group) * self.claims_stride + self.index(sequence) * 8)
     }
 
     /// The lease word of a group for a sequence.

@@ -209,9 +209,16 @@ impl Mem {
     pub fn prefetch_to_write(&self, offset: Offset) {
         #[cfg(target_arch = "x86_64")]
         {
-            use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+            // The intrinsic asks for it only to be read, unless compiled for a processor that is known to do better; on those
+            // that do not, the instruction does nothing.
             // SAFETY: prefetching writes nothing architecturally, wherever that is.
-            unsafe { _mm_prefetch::<_MM_HINT_ET0>(self.unchecked(offset)) };
+            unsafe {
+                std::arch::asm!(
+                    "prefetchw [{}]",
+                    in(reg) self.unchecked(offset),
+                    options(nostack, preserves_flags, readonly)
+                );
+            }
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _no_such_instruction = offset;

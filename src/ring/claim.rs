@@ -111,8 +111,8 @@ impl Ring {
         if hint.is_some() || !c.holes.is_empty() || !self.is_published(sequence) {
             return None;
         }
-        self.expect_more(&mut c.streak, sequence);
         let claim = self.take_first(c, sequence, open)?;
+        self.expect_more(&mut c.streak, sequence);
         c.position = sequence + 1;
         self.count_for_hints(c);
         Some(claim)
@@ -263,9 +263,9 @@ impl Ring {
                     {
                         return Ok(Some(claim));
                     }
-                    self.expect_more(&mut c.streak, sequence);
                     c.position += 1;
                     if let Some(claim) = self.take(c, sequence, open) {
+                        self.expect_more(&mut c.streak, sequence);
                         return Ok(Some(claim));
                     }
                 }

@@ -211,14 +211,22 @@ pub use settle::Settle;
 pub use sleep::{Channel, Wake};
 pub use sweep::Swept;
 
-use crate::layout::{FormatError, Geometry, GroupId, Offset, OwnedWord, OwnerId, SlotState};
+use crate::layout::geometry::slot;
+use crate::layout::{
+    FormatError, Geometry, GroupId, Offset, OwnedWord, OwnerId, SlotHeader, SlotState,
+};
 use crate::mem::{Mem, Word};
 use crate::sync::Ordering;
+use zerocopy::IntoBytes;
 
 /// Messages found without waiting after which more are expected.
 const STREAK: u32 = 2;
 /// How far ahead.
 const AHEAD: u64 = 12;
+/// Bytes of a slot that are asked for at most.
+const LINES_AHEAD_MAX: u64 = 1 << 11;
+/// Longest payload in the first two lines of a slot.
+const TWO_LINES: u32 = 96;
 /// What processors fetch at once. (`LINE` is what they may fetch in pairs.)
 const CACHE_LINE: u64 = 64;
 
@@ -314,11 +322,7 @@ impl Ring {
 
     #[inline(always)]
     fn slot_word(&self, sequence: u64) -> Word<'_> {
-        self.word(
-            self.geo
-                .slot(sequence)
-                .plus(crate::layout::geometry::slot::WORD),
-        )
+        self.word(self.geo.slot(sequence).plus(slot::WORD))
     }
 
     #[inline(always)]
@@ -419,7 +423,7 @@ impl Ring {
     }
 
     /// For a reader that has found message after message without waiting: producers are ahead, so it asks for what it is
-    /// going to read. One that keeps up must not: it would take lines away that are being written.
+    /// going to read. One that keeps up must not: it would take lines away that are being written. `sequence` is its own.
     #[inline(always)]
     fn expect_more(&self, streak: &mut u32, sequence: u64) {
         *streak = streak.saturating_add(1);
@@ -427,7 +431,33 @@ impl Ring {
             let ahead = self.geo.slot(sequence + AHEAD);
             self.mem.prefetch(ahead);
             self.mem.prefetch(ahead.plus(self.second_line()));
+            let header = self.header(sequence);
+            if header.length > TWO_LINES && header.flags & SlotHeader::IN_ARENA == 0 {
+                self.expect_as_long(sequence, header.length);
+            }
         }
+    }
+
+    /// The other lines of a slot to come, if its message is as long as this one.
+    #[inline(never)]
+    fn expect_as_long(&self, sequence: u64, length: u32) {
+        let end = (slot::PAYLOAD + u64::from(length))
+            .min(self.geo.shape().slot_size.min(LINES_AHEAD_MAX));
+        let slots = (AHEAD * CACHE_LINE / end).max(1);
+        let ahead = self.geo.slot(sequence + slots);
+        for line in (2 * CACHE_LINE..end).step_by(64) {
+            self.mem.prefetch(ahead.plus(line));
+        }
+    }
+
+    /// What the slot of a message that is ours says of it.
+    #[inline(always)]
+    pub fn header(&self, sequence: u64) -> SlotHeader {
+        let mut header = SlotHeader::default();
+        let start = self.geo.slot(sequence);
+        self.mem
+            .copy_out(start.plus(slot::HEADER), header.as_mut_bytes());
+        header
     }
 
     /// For a producer: a slot that it is going to write.

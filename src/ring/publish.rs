@@ -19,17 +19,13 @@ const FIRST_LINE: usize = 32;
 
 /// Slots between the one that a sole producer writes and the one it asks for: its stores to lines that consumers have read
 /// wait for one another, and what is asked for comes beside them. Others commit by CAS, which waits anyhow.
-const AHEAD_TO_WRITE: u64 = 16;
-/// In a smaller ring that would be where a consumer reads.
-const AHEAD_MIN_CAPACITY: u64 = 8 * AHEAD_TO_WRITE;
+const AHEAD_TO_WRITE: u64 = 32;
 
 /// What one producer knows: its position and how far it may go.
 #[derive(Debug)]
 pub struct Publisher {
     pub(super) owner: OwnerId,
     sole: bool,
-    /// How far ahead it asks for the slots it is going to write, if it does.
-    ahead: u64,
     pub(super) next: u64,
     pub(super) limit: u64,
     /// Everything below is settled in every group.
@@ -94,11 +90,6 @@ impl Ring {
         Publisher {
             owner,
             sole,
-            ahead: if sole && self.geo.capacity() >= AHEAD_MIN_CAPACITY {
-                AHEAD_TO_WRITE
-            } else {
-                0
-            },
             next: self.tail_hint(),
             limit: 0,
             lowest: 0,
@@ -179,7 +170,8 @@ impl Ring {
         }
         let lap = self.geo.lap(sequence);
         let word = self.reservation(sequence);
-        // ORDERING: Relaxed; only the CAS in take_slot believes it, and the limit stands for who took it a lap ago.
+        // ORDERING: Relaxed; beside a sole producer nobody takes slots, and otherwise the CAS in take_slot says whether it
+        // still stands.
         let taken = OwnedWord(word.load(Ordering::Relaxed));
         // ORDERING: Acquire; pairs with commit's Release; with no group, only this word says that who wrote the slot a lap
         // ago has finished; model a_lap_nobody_reads.
@@ -188,8 +180,9 @@ impl Ring {
             && taken.is_slot(lap - 1, SlotState::Taken);
         let fresh = before.0 | taken.0 == 0;
         (free || fresh).then_some(())?;
-        if p.ahead > 0 {
-            self.expect_to_write(sequence + p.ahead);
+        // Beyond the limit somebody may still be reading.
+        if p.sole && sequence + AHEAD_TO_WRITE < p.limit {
+            self.expect_to_write(sequence + AHEAD_TO_WRITE);
         }
         self.take_slot(p, sequence, taken, before)
     }
