@@ -16,7 +16,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Backing, MINUTE, directory, spawn_child, watchdog};
-use slipring::{Consumer, FullPolicy, GroupOptions, Options, Queue};
+use slipring::{Consumer, FullPolicy, GroupOptions, Options, PublishError, Queue};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -281,4 +281,28 @@ fn child() {
         second
     };
     unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
+}
+
+/// A message longer than the queue's messages may be, but not than a slot, was published where there was room at hand, and
+/// refused everywhere else. Consumers with leases, and replays, then took it for damage.
+#[test]
+fn a_message_that_fits_its_slot_but_is_too_long_for_the_queue_is_always_refused() {
+    let queue = Queue::options()
+        .slot_size(128)
+        .max_message(64)
+        .in_memory()
+        .unwrap();
+    let mut producer = queue.producer().unwrap();
+    let refused = Err(PublishError::TooLong {
+        length: 65,
+        max: 64,
+    });
+    for _ in 0..3 {
+        assert_eq!(producer.publish(&[0; 65]), refused);
+        producer.publish(&[0; 64]).unwrap();
+        let rejected = producer
+            .try_publish(&[0; 65])
+            .map_err(|rejected| rejected.reason);
+        assert_eq!(rejected, refused);
+    }
 }
