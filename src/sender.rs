@@ -29,6 +29,8 @@ pub(crate) struct Sender {
     pub(crate) syncs: bool,
     /// Each message has a checksum.
     checksums: bool,
+    /// Longest message that lies in its slot.
+    short_max: u64,
     /// Published since the shared counter was last raised.
     uncounted: u64,
     /// Segments of reservations that exist.
@@ -43,6 +45,7 @@ const COUNT_EVERY: u64 = 64;
 impl Sender {
     pub(crate) fn new(attachment: &Attachment, sole: bool) -> Self {
         let verified = attachment.verified();
+        let geometry = attachment.ring().geometry();
         Self {
             publisher: attachment.ring().publisher(attachment.me(), sole),
             strategy: WaitStrategy::default(),
@@ -51,6 +54,7 @@ impl Sender {
             durable: verified.durability.is_durable(),
             syncs: verified.durability == Durability::Sync,
             checksums: verified.checksums,
+            short_max: geometry.inline_max().min(geometry.shape().max_message),
             uncounted: 0,
             holding: 0,
             refusals: 0,
@@ -213,10 +217,7 @@ impl Sender {
     ) -> Option<Result<u64, PublishError>> {
         let ring = attachment.ring();
         // A checksum, a sync or a failed one is not so simple.
-        if self.checksums
-            || attachment.is_forked()
-            || message.len() as u64 > ring.geometry().inline_max()
-        {
+        if self.checksums || attachment.is_forked() || message.len() as u64 > self.short_max {
             return None;
         }
         let header = SlotHeader {

@@ -55,7 +55,6 @@ pub struct Geometry {
     claims: u64,
     /// Bytes of one group's claim words.
     claims_stride: u64,
-    inline_max: u64,
     leases: u64,
     reservations: u64,
     segments: u64,
@@ -214,7 +213,6 @@ impl Geometry {
             groups,
             claims,
             claims_stride: Self::words_stride(shape.capacity),
-            inline_max: shape.max_message.min(shape.slot_size - SLOT_HEADER),
             leases,
             reservations,
             segments,
@@ -247,11 +245,11 @@ impl Geometry {
         self.shape.capacity
     }
 
-    /// Longest message a slot itself holds, in bytes.
-    #[inline(always)]
+    /// Longest message a slot itself can hold, in bytes.
+    #[inline]
     #[must_use]
     pub const fn inline_max(&self) -> u64 {
-        self.inline_max
+        self.shape.slot_size - SLOT_HEADER
     }
 
     /// Lap of a sequence, from 1. Words keep its low bits.
