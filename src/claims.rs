@@ -1,6 +1,8 @@
 //! Several messages at once: batches, and iteration without end.
 
-use crate::consumer::{BATCH_MAX, Consumer};
+use std::collections::VecDeque;
+
+use crate::consumer::Consumer;
 use crate::delivery::Delivery;
 use crate::error::ClaimError;
 use crate::ring::{Effort, Handed};
@@ -27,53 +29,58 @@ impl<'c> Iterator for Iter<'c> {
 #[derive(Debug)]
 pub struct Claims<'c> {
     pub(crate) consumer: &'c Consumer,
-    pub(crate) claimed: [Handed; BATCH_MAX],
-    pub(crate) next: usize,
-    pub(crate) end: usize,
+    pub(crate) claimed: VecDeque<Handed>,
     /// Exclusive groups: how many more may be handed over, if they are there.
     pub(crate) more: usize,
 }
 
 impl<'c> Claims<'c> {
-    fn pop(&mut self) -> Option<Handed> {
-        let handed = self.claimed.get(self.next..self.end)?.first().copied();
-        self.next += usize::from(handed.is_some());
-        handed
+    /// The next one. `None`: it has been lost, or was the last.
+    #[inline(always)]
+    fn hand_over(&mut self) -> Option<Result<Delivery<'c>, ClaimError>> {
+        let Some(handed) = self.claimed.pop_front() else {
+            self.more = self.more.saturating_sub(1);
+            return match self.consumer.receive_at_hand() {
+                Some(received) => Some(received),
+                None => self.receive_any(),
+            };
+        };
+        let Some(opened) = self.consumer.open(handed) else {
+            self.consumer.lose();
+            return None;
+        };
+        if self.consumer.is_plain(opened) {
+            Some(self.consumer.deliver_in_place(opened))
+        } else {
+            self.consumer.deliver_or_bury(opened)
+        }
+    }
+
+    #[inline(never)]
+    fn receive_any(&mut self) -> Option<Result<Delivery<'c>, ClaimError>> {
+        match self.consumer.next(true, Effort::Once) {
+            Ok(Some(handed)) => self.consumer.deliver(handed),
+            Ok(None) => {
+                self.more = 0;
+                None
+            }
+            Err(error) => {
+                self.more = 0;
+                Some(Err(error))
+            }
+        }
     }
 }
 
 impl<'c> Iterator for Claims<'c> {
     type Item = Result<Delivery<'c>, ClaimError>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        while let Some(handed) = self.pop() {
-            match self.consumer.open(handed) {
-                Some(opened) => {
-                    if let Some(delivered) = self.consumer.deliver(opened) {
-                        return Some(delivered);
-                    }
-                }
-                None => self.consumer.lose(),
-            }
-        }
         // Bound: as many as were asked for.
-        while let Some(left) = self.more.checked_sub(1) {
-            self.more = left;
-            if let Some(received) = self.consumer.receive_at_hand() {
+        while !self.claimed.is_empty() || self.more > 0 {
+            if let Some(received) = self.hand_over() {
                 return Some(received);
-            }
-            match self.consumer.next(true, Effort::Once) {
-                Ok(Some(handed)) => {
-                    if let Some(delivered) = self.consumer.deliver(handed) {
-                        return Some(delivered);
-                    }
-                }
-                Ok(None) => self.more = 0,
-                Err(error) => {
-                    self.more = 0;
-                    return Some(Err(error));
-                }
             }
         }
         None
@@ -81,14 +88,17 @@ impl<'c> Iterator for Claims<'c> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         // Any of them may turn out to be lost.
-        (0, Some(self.end - self.next + self.more))
+        (0, Some(self.claimed.len() + self.more))
     }
 }
 
 impl Drop for Claims<'_> {
     fn drop(&mut self) {
-        while let Some(handed) = self.pop() {
+        while let Some(handed) = self.claimed.pop_front() {
             self.consumer.unclaim(handed);
         }
+        self.consumer
+            .spare
+            .replace(std::mem::take(&mut self.claimed));
     }
 }

@@ -1,6 +1,7 @@
 //! Consumers: claim messages, one or several at a time, waiting or not.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct Consumer {
     pub(crate) mode: CachePadded<RefCell<Mode>>,
     /// Deliveries whose guard exists.
     pub(crate) outstanding: Cell<u64>,
+    /// Where the next batch keeps its claims, so that it need not allocate.
+    pub(crate) spare: RefCell<VecDeque<Handed>>,
     counts: Cell<Counts>,
     /// Looks for a message in vain, by calls that do not wait.
     vain: Cell<u32>,
@@ -90,6 +93,7 @@ impl Consumer {
             strategy: WaitStrategy::default(),
             mode: CachePadded::new(RefCell::new(mode)),
             outstanding: Cell::new(0),
+            spare: RefCell::default(),
             counts: Cell::default(),
             vain: Cell::new(0),
             last_expiry: Cell::new(0),
@@ -275,32 +279,29 @@ impl Consumer {
     fn batch_from(&self, first: Handed, max: usize) -> Result<Claims<'_>, ClaimError> {
         let mut claims = Claims {
             consumer: self,
-            claimed: [first; BATCH_MAX],
-            next: 0,
-            end: 1,
+            claimed: self.spare.take(),
             more: 0,
         };
+        claims.claimed.push_back(first);
         let wanted = max.clamp(1, BATCH_MAX);
         if let Mode::Shared(claimer) = &mut *self.mode.borrow_mut() {
-            let room = claims.claimed.iter_mut().take(wanted).skip(1);
-            for place in room {
+            while claims.claimed.len() < wanted {
                 match self.ring().claim(claimer, false, Effort::Once) {
                     Ok(Some(claim)) => {
                         self.begin_lease(claim, false);
-                        *place = Handed { claim, epoch: 0 };
+                        claims.claimed.push_back(Handed { claim, epoch: 0 });
                     }
                     // What is claimed already is delivered first; the damage is met again.
                     Ok(None) | Err(_) => break,
                 }
-                claims.end += 1;
             }
         } else {
             // In order there is nothing to claim ahead.
             claims.more = wanted - 1;
         }
         self.outstanding
-            .set(self.outstanding.get() + claims.end as u64 - 1);
-        if claims.end == wanted {
+            .set(self.outstanding.get() + claims.claimed.len() as u64 - 1);
+        if claims.claimed.len() == wanted {
             self.ring().wake_consumer(self.group, &Futex);
         }
         Ok(claims)
@@ -389,6 +390,7 @@ impl Consumer {
 
     /// Opens a claim of a batch. `None`: it is no longer ours, since somebody took us for dead, or since order restarted
     /// before it.
+    #[inline(always)]
     pub(crate) fn open(&self, handed: Handed) -> Option<Handed> {
         if self.attachment.is_forked() {
             return None;

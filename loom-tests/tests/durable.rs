@@ -29,7 +29,6 @@ use slipring::layout::OwnerId;
 use slipring::layout::geometry::{control, slot};
 use slipring::mem::fault::dies;
 use slipring::ring::{Channel, Disk, Poisoned, Publisher, Settle};
-use slipring::sync::Ordering;
 
 /// What the disk has: the words of the two slots, and how far sequences may go.
 #[derive(Clone, Copy, Default)]
@@ -59,7 +58,7 @@ impl Disk for FakeDisk {
             return Err(5);
         }
         let (ring, geometry) = (&self.m.ring, self.m.ring.geometry());
-        let word = |offset| ring.mem().word(offset).load(Ordering::Relaxed);
+        let word = |offset| ring.mem().word(offset).load(Relaxed);
         let slots = [0, 1].map(|sequence| word(geometry.slot(sequence).plus(slot::WORD)));
         let until = word(control::UNTIL_DISK);
         let number = word(control::STARTED) as usize;
