@@ -37,14 +37,17 @@ pub struct Claims<'c> {
 impl<'c> Claims<'c> {
     /// The next one. `None`: it has been lost, or was the last.
     #[inline(always)]
-    fn hand_over(&mut self) -> Option<Result<Delivery<'c>, ClaimError>> {
-        let Some(handed) = self.claimed.pop_front() else {
-            self.more = self.more.saturating_sub(1);
+    fn next_at_hand(&mut self) -> Option<Result<Delivery<'c>, ClaimError>> {
+        if let Some(left) = self.more.checked_sub(1)
+            && self.claimed.is_empty()
+        {
+            self.more = left;
             return match self.consumer.receive_at_hand() {
                 Some(received) => Some(received),
                 None => self.receive_any(),
             };
-        };
+        }
+        let handed = self.claimed.pop_front()?;
         let Some(opened) = self.consumer.open(handed) else {
             self.consumer.lose();
             return None;
@@ -79,7 +82,7 @@ impl<'c> Iterator for Claims<'c> {
     fn next(&mut self) -> Option<Self::Item> {
         // Bound: as many as were asked for.
         while !self.claimed.is_empty() || self.more > 0 {
-            if let Some(received) = self.hand_over() {
+            if let Some(received) = self.next_at_hand() {
                 return Some(received);
             }
         }
@@ -94,6 +97,7 @@ impl<'c> Iterator for Claims<'c> {
 
 impl Drop for Claims<'_> {
     fn drop(&mut self) {
+        // The first one first: behind it the others are found in order.
         while let Some(handed) = self.claimed.pop_front() {
             self.consumer.unclaim(handed);
         }
