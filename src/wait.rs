@@ -23,7 +23,7 @@ pub enum WaitStrategy {
 
 /// Looks before a spinner parks. One costs a few ns and a pause of the CPU, 10 to 40 ns.
 const SPINS: u32 = 1000;
-/// Looks after which one that is bound to a single CPU lets others run there: whom it waits for may be among them.
+/// Looks after which one that is bound to a single CPU lets others run there.
 const LOOKS_PER_YIELD: u32 = 32;
 /// Looks of a busy spinner between two glances at the clock: about 100 us of them.
 const SPINS_PER_CLOCK: u32 = 1 << 12;
@@ -102,7 +102,9 @@ pub fn wait<W: Waitable>(
     let apart = u32::try_from(capacity / 16).map_or(PAUSES_MAX, |apart| apart.clamp(1, PAUSES_MAX));
     let for_space = waitable.channel() == Channel::Space;
     let spins = looks(strategy, for_space.then_some(apart), online());
-    let makes_way = strategy == WaitStrategy::SpinThenPark && allowed() == 1;
+    // Bound to one of several CPUs: whom it waits for may be bound to the same.
+    let makes_way = strategy == WaitStrategy::SpinThenPark && allowed() == 1 && online() > 1;
+    let looks_per_yield = LOOKS_PER_YIELD.min(spins / 2).max(1);
     let mut attempt = Attempt::Fresh;
     let mut slept = false;
     // Bound: the deadline; each turn takes a clock's glance or a sleep.
@@ -115,7 +117,7 @@ pub fn wait<W: Waitable>(
             for _ in 0..pauses(strategy, waitable.channel(), apart) {
                 spin_loop();
             }
-            if makes_way && look % LOOKS_PER_YIELD == 0 {
+            if makes_way && look % looks_per_yield == 0 {
                 std::thread::yield_now();
             }
         }
