@@ -116,7 +116,7 @@ impl Producer {
     fn send_any(&mut self, message: Message<'_>) -> Result<u64, PublishError> {
         let (sender, attachment) = (&mut *self.sender, &self.attachment);
         match sender.policy {
-            FullPolicy::Reject => sender.send_now(attachment, &message),
+            FullPolicy::Reject => sender.send_now_any(attachment, &message),
             FullPolicy::Block | FullPolicy::DropOldest => {
                 sender.send(attachment, &message, Deadline::NEVER)
             }

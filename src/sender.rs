@@ -177,7 +177,7 @@ impl Sender {
     }
 
     #[inline(never)]
-    fn send_now_any(
+    pub(crate) fn send_now_any(
         &mut self,
         attachment: &Attachment,
         message: &Message<'_>,

@@ -13,8 +13,8 @@ use crate::sys;
 pub enum WaitStrategy {
     /// Never sleep: the lowest latency, for the price of a core.
     BusySpin,
-    /// Look for some tens of microseconds, then sleep. Bound to one CPU, it lets others run there now and then, since whom it
-    /// waits for may be one of them. On a machine with one CPU, as `Park`.
+    /// Look for some tens of microseconds, then sleep. Where the process may use one CPU only, as `Park`: whom it waits for
+    /// may be bound to the same.
     #[default]
     SpinThenPark,
     /// Sleep at once: the least CPU.
@@ -23,8 +23,6 @@ pub enum WaitStrategy {
 
 /// Looks before a spinner parks. One costs a few ns and a pause of the CPU, 10 to 40 ns.
 const SPINS: u32 = 1000;
-/// Looks after which one that is bound to a single CPU lets others run there.
-const LOOKS_PER_YIELD: u32 = 32;
 /// Looks of a busy spinner between two glances at the clock: about 100 us of them.
 const SPINS_PER_CLOCK: u32 = 1 << 12;
 /// The same of one that waits for room, whose looks stand apart.
@@ -101,24 +99,25 @@ pub fn wait<W: Waitable>(
     let capacity = attachment.ring().geometry().capacity();
     let apart = u32::try_from(capacity / 16).map_or(PAUSES_MAX, |apart| apart.clamp(1, PAUSES_MAX));
     let for_space = waitable.channel() == Channel::Space;
-    let spins = looks(strategy, for_space.then_some(apart), online());
-    // Bound to one of several CPUs: whom it waits for may be bound to the same.
-    let makes_way = strategy == WaitStrategy::SpinThenPark && allowed() == 1 && online() > 1;
-    let looks_per_yield = LOOKS_PER_YIELD.min(spins / 2).max(1);
+    let spins = match strategy {
+        WaitStrategy::BusySpin if for_space => SPINS_PER_CLOCK_FOR_SPACE,
+        WaitStrategy::BusySpin => SPINS_PER_CLOCK,
+        // Looks that stand apart take as long all together.
+        WaitStrategy::SpinThenPark if cpus() > 1 && for_space => SPINS / apart,
+        WaitStrategy::SpinThenPark if cpus() > 1 => SPINS,
+        WaitStrategy::SpinThenPark | WaitStrategy::Park => 1,
+    };
     let mut attempt = Attempt::Fresh;
     let mut slept = false;
     // Bound: the deadline; each turn takes a clock's glance or a sleep.
     loop {
-        for look in 1..=spins {
+        for _ in 0..spins {
             if let Some(output) = waitable.attempt(attempt)? {
                 return Ok(Some((output, slept)));
             }
             attempt = Attempt::Fresh;
             for _ in 0..pauses(strategy, waitable.channel(), apart) {
                 spin_loop();
-            }
-            if makes_way && look % looks_per_yield == 0 {
-                std::thread::yield_now();
             }
         }
         let remaining = deadline.remaining();
@@ -156,19 +155,6 @@ pub fn wait<W: Waitable>(
     }
 }
 
-/// Looks before a sleep, or before the next glance at the clock; `apart`: how far looks for room stand apart.
-fn looks(strategy: WaitStrategy, apart: Option<u32>, cpus: u64) -> u32 {
-    match (strategy, apart) {
-        (WaitStrategy::BusySpin, Some(_)) => SPINS_PER_CLOCK_FOR_SPACE,
-        (WaitStrategy::BusySpin, None) => SPINS_PER_CLOCK,
-        (WaitStrategy::SpinThenPark, _) if cpus == 1 => 1,
-        // They take as long all together.
-        (WaitStrategy::SpinThenPark, Some(apart)) => SPINS / apart,
-        (WaitStrategy::SpinThenPark, None) => SPINS,
-        (WaitStrategy::Park, _) => 1,
-    }
-}
-
 /// Pauses between two looks. A look for room reads the lines that consumers settle on, and takes them away from them each
 /// time, so those looks are rare: a consumer settles a sixteenth of the ring meanwhile. A look for a message reads one line
 /// that is written once.
@@ -185,42 +171,16 @@ fn jittered_sleep() -> Duration {
     Duration::from_millis(shortest + (sys::wall_ns() >> 10) % (longest - shortest))
 }
 
-/// CPUs of the machine.
-fn online() -> u64 {
-    static ONLINE: AtomicU64 = AtomicU64::new(0);
-    once(&ONLINE, sys::cpus_online)
-}
-
-/// Those that this process may use.
-fn allowed() -> u64 {
-    static ALLOWED: AtomicU64 = AtomicU64::new(0);
-    once(&ALLOWED, || {
-        std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64)
-    })
-}
-
 /// No lock and no `Once`: a child forked while another thread is in here would wait for ever.
-fn once(known: &AtomicU64, find: fn() -> u64) -> u64 {
-    // ORDERING: Relaxed; the number carries nothing, and everybody finds the same.
-    let mut number = known.load(Ordering::Relaxed);
-    if number == 0 {
-        number = find();
-        // ORDERING: Relaxed; as above.
-        known.store(number, Ordering::Relaxed);
+fn cpus() -> u64 {
+    static CPUS: AtomicU64 = AtomicU64::new(0);
+    // ORDERING: Relaxed; the number carries nothing, and whoever asks first finds it for all.
+    let known = CPUS.load(Ordering::Relaxed);
+    if known > 0 {
+        return known;
     }
-    number
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_where_nobody_else_can_be_at_work_is_it_vain_to_look_again() {
-        for apart in [None, Some(1), Some(PAUSES_MAX)] {
-            assert_eq!(looks(WaitStrategy::SpinThenPark, apart, 1), 1);
-            assert!(looks(WaitStrategy::SpinThenPark, apart, 2) > 1);
-            assert_eq!(looks(WaitStrategy::Park, apart, 2), 1);
-        }
-    }
+    let found = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
+    // ORDERING: Relaxed; as above.
+    CPUS.store(found, Ordering::Relaxed);
+    found
 }

@@ -171,6 +171,32 @@ fn a_late_ack_is_not_taken_for_that_of_a_retried_message() {
     assert_eq!(third.ack(), Ok(()));
 }
 
+/// A message whose lease had ended was claimed for a batch. What is only claimed is not counted, so the claim looked like the
+/// one before, whose ended lease ended it, too: it was taken back before it was opened, and counted as expired once more.
+#[test]
+fn a_batch_does_not_take_over_an_ended_lease() {
+    let queue = small().in_memory().unwrap();
+    let options = GroupOptions::shared().ack_timeout(MINUTE);
+    let group = queue.create_group("jobs", options).unwrap();
+    let consumer = group.consumer().unwrap();
+    queue.producer().unwrap().publish("job").unwrap();
+    let late = consumer.try_recv().unwrap();
+    late.extend(Duration::ZERO).unwrap();
+    std::thread::sleep(PAST);
+    queue.sweep();
+    for _ in 0..2 {
+        let mut batch = consumer.try_recv_batch(1).unwrap();
+        queue.sweep();
+        let again = batch.next().unwrap().unwrap();
+        assert_eq!(again.sequence(), 0);
+        again.extend(Duration::ZERO).unwrap();
+        std::thread::sleep(PAST);
+        queue.sweep();
+    }
+    assert_eq!(queue.stats().groups[0].expired, 3);
+    assert_eq!(late.ack(), Err(AckError::Stale { sequence: 0 }));
+}
+
 /// In a group with leases and a limit, too, a retried message is handed over once more.
 #[test]
 fn a_retried_message_is_handed_over_once_more_however_often_it_was() {

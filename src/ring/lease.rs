@@ -25,6 +25,13 @@ use crate::sync::{Ordering, fence};
 /// A deadline that has passed for good: the claim is about to be given back.
 const ENDED: u64 = 0;
 
+/// Until when a claim lasts, if that has begun. Where it is not open yet, an ended lease may be that of a claim before it, which
+/// looked the same: only what is opened is counted.
+fn deadline_of(lease: LeaseWord, claim: ClaimWord) -> Option<u64> {
+    let deadline = lease.deadline_of(claim)?;
+    (deadline != ENDED || claim.state() == Some(ClaimState::Opened)).then_some(deadline)
+}
+
 impl Ring {
     fn lease_word(&self, group: GroupId, sequence: u64) -> Word<'_> {
         self.word(self.geo.lease(group, sequence))
@@ -61,7 +68,7 @@ impl Ring {
             // ORDERING: Acquire; pairs with the CAS below; a later owner's lease shows its claim; model a_late_beginning.
             let found = LeaseWord(word.load(Ordering::Acquire));
             // If we were paused since the claim, its lease may have been begun for us and ended, or be another's.
-            if found.deadline_of(mine) == Some(ENDED)
+            if deadline_of(found, mine) == Some(ENDED)
                 // ORDERING: Relaxed; after the lease.
                 || self.claim_word(id, claim.sequence).load(Ordering::Relaxed) != mine.0
                 // ORDERING: Release; pairs with the loads of leases; our claim; model a_late_beginning.
@@ -147,7 +154,7 @@ impl Ring {
         ) {
             return false;
         }
-        match lease.deadline_of(claim) {
+        match deadline_of(lease, claim) {
             Some(deadline) if deadline > now_ms => false,
             Some(_) => {
                 let ended = LeaseWord::new(ENDED, claim);

@@ -17,8 +17,8 @@ const SLOT_WORD: &str = "a slot word";
 /// Payload bytes in the first cache line of a slot.
 const FIRST_LINE: usize = 32;
 
-/// Slots between the one that a sole producer writes and the one it asks for: its stores to lines that consumers have read
-/// wait for one another, and what is asked for comes beside them. Others commit by CAS, which waits anyhow.
+/// Slots between the one that a sole producer writes and the one it asks for. Producers that commit by CAS gain nothing by it
+/// (`docs/performance.md`).
 const AHEAD_TO_WRITE: u64 = 32;
 
 /// What one producer knows: its position and how far it may go.

@@ -1,4 +1,4 @@
-//! What the operating system is asked for: sleep and wake, who is alive, file blocks, clocks, CPUs, random bytes.
+//! What the operating system is asked for: sleep and wake, who is alive, file blocks, clocks, random bytes.
 //!
 //! Relies on nix and libc. `queue`, `participant` and `wait` rely on it, and `mem` to know a forked child; `ring` must
 //! not. One file per platform behind the same functions: Linux has them all; elsewhere the fallback attaches to nothing
@@ -27,10 +27,8 @@ pub use fallback::{
 };
 
 mod clock;
-mod cpus;
 mod fork;
 pub use clock::{coarse_wall_ns, monotonic_ms, monotonic_ns, wall_ns};
-pub use cpus::cpus_online;
 pub use fork::ForkGuard;
 
 use std::fs::File;
