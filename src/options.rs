@@ -66,7 +66,7 @@ pub struct Options {
 
 impl Options {
     /// Messages the queue holds: those published and not yet settled by every group. Each takes a slot, and 8 bytes per
-    /// group. A queue whose slots fit the second-level cache is fastest.
+    /// group. A ring of 256 to 1024 slots is fastest (docs/performance.md), a larger one is for bursts.
     pub fn capacity(mut self, messages: u64) -> Self {
         self.capacity = Some(messages);
         self
