@@ -24,8 +24,8 @@ const VAIN_PER_SEARCH: u32 = 32 * VAIN_PER_PROBE;
 /// Receives the messages of a group. It can be sent to another thread, not shared with one; a [`Delivery`] stays. Made by [`Queue::consumer`](crate::Queue::consumer) or
 /// [`Group::consumer`](crate::Group::consumer); each thread has its own.
 ///
-/// A receive makes no system call unless it waits, and takes no lock. It allocates nothing, but for batches beyond the first
-/// that are there at once.
+/// A receive makes no system call unless it waits, and takes no lock. It allocates nothing, but for a consumer's first batch,
+/// and for batches that are there at once.
 ///
 /// # Crash safety
 /// Killed while it holds deliveries: they go to another consumer of the group, with a higher delivery count; those of a
@@ -94,7 +94,7 @@ impl Consumer {
             strategy: WaitStrategy::default(),
             mode: CachePadded::new(RefCell::new(mode)),
             outstanding: Cell::new(0),
-            spare: RefCell::new(VecDeque::with_capacity(BATCH_MAX)),
+            spare: RefCell::default(),
             counts: Cell::default(),
             vain: Cell::new(0),
             last_expiry: Cell::new(0),
@@ -283,6 +283,7 @@ impl Consumer {
             claimed: self.spare.take(),
             more: 0,
         };
+        claims.claimed.reserve(BATCH_MAX);
         claims.claimed.push_back(first);
         let wanted = max.clamp(1, BATCH_MAX);
         if let Mode::Shared(claimer) = &mut *self.mode.borrow_mut() {
