@@ -97,7 +97,6 @@ impl<'c> Iterator for Claims<'c> {
 
 impl Drop for Claims<'_> {
     fn drop(&mut self) {
-        // The first one first: behind it the others are found in order.
         while let Some(handed) = self.claimed.pop_front() {
             self.consumer.unclaim(handed);
         }

@@ -204,9 +204,13 @@ impl Producer {
         message: impl Into<Message<'m>>,
         timeout: Duration,
     ) -> Result<u64, PublishError> {
-        let sequence =
-            self.sender
-                .send(&self.attachment, &message.into(), Deadline::after(timeout))?;
+        let message = message.into();
+        let sequence = match self.sender.send_at_hand(&self.attachment, &message) {
+            Some(sent) => sent?,
+            None => self
+                .sender
+                .send(&self.attachment, &message, Deadline::after(timeout))?,
+        };
         self.sender.finish(&self.attachment, sequence)
     }
 

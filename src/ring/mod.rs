@@ -224,9 +224,7 @@ const STREAK: u32 = 2;
 /// How far ahead.
 const AHEAD: u64 = 12;
 /// Bytes of a slot that are asked for at most.
-const LINES_AHEAD_MAX: u64 = 1 << 11;
-/// Longest payload in the first two lines of a slot.
-const TWO_LINES: u32 = 96;
+const LONGEST_AHEAD: u64 = 1 << 11;
 /// What processors fetch at once. (`LINE` is what they may fetch in pairs.)
 const CACHE_LINE: u64 = 64;
 
@@ -432,20 +430,20 @@ impl Ring {
             self.mem.prefetch(ahead);
             self.mem.prefetch(ahead.plus(self.second_line()));
             let header = self.header(sequence);
-            if header.length > TWO_LINES && header.flags & SlotHeader::IN_ARENA == 0 {
-                self.expect_as_long(sequence, header.length);
+            let end = slot::PAYLOAD + u64::from(header.length);
+            if end > 2 * CACHE_LINE && header.flags & SlotHeader::IN_ARENA == 0 {
+                self.expect_as_long(sequence, end);
             }
         }
     }
 
-    /// The other lines of a slot to come, if its message is as long as this one.
+    /// The other lines of a slot to come, if its message ends where this one does.
     #[inline(never)]
-    fn expect_as_long(&self, sequence: u64, length: u32) {
-        let end = (slot::PAYLOAD + u64::from(length))
-            .min(self.geo.shape().slot_size.min(LINES_AHEAD_MAX));
+    fn expect_as_long(&self, sequence: u64, end: u64) {
+        let end = end.min(self.geo.shape().slot_size).min(LONGEST_AHEAD);
         let slots = (AHEAD * CACHE_LINE / end).max(1);
         let ahead = self.geo.slot(sequence + slots);
-        for line in (2 * CACHE_LINE..end).step_by(64) {
+        for line in (2..end.div_ceil(CACHE_LINE)).map(|line| line * CACHE_LINE) {
             self.mem.prefetch(ahead.plus(line));
         }
     }
